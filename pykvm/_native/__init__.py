@@ -1,0 +1,1 @@
+"""The C core; see ffi.py."""

@@ -1,0 +1,36 @@
+"""The cffi build of the C core: `setup.py` names `ffi` here, decl/*.h is both C header and cdef."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from cffi import FFI
+
+HERE = Path(__file__).resolve().parent
+DECLS = ("fault", "image", "mmu", "space", "symtab")
+SOURCES = ("image", "mmu", "pmeg", "space", "list", "symtab")
+
+
+def cdef() -> str:
+    """The declarations as cffi takes them: integer macros keep their value as `...`."""
+    text = "\n".join((HERE / "decl" / f"{name}.h").read_text() for name in DECLS)
+    return re.sub(r"^(#define\s+\w+)\s+0?x?[0-9a-f]+.*$", r"\1 ...", text, flags=re.M)
+
+
+ffi = FFI()
+ffi.cdef(cdef())
+ffi.set_source(
+    "pykvm._native._core",
+    '#include "core.h"',
+    sources=[os.path.relpath(HERE / f"{name}.c") for name in SOURCES],
+    include_dirs=[os.path.relpath(HERE)],
+    depends=[os.path.relpath(p) for p in sorted(HERE.glob("decl/*.h")) + [HERE / "core.h"]],
+    # The flags of the build itself (CFLAGS) come after these: the sanitizer and CI builds add theirs.
+    extra_compile_args=["-std=gnu11", "-O2", "-Wall", "-Wextra"],
+    libraries=["pthread"],
+)
+
+if __name__ == "__main__":
+    ffi.compile(verbose=True)

@@ -1,0 +1,28 @@
+/* An image: physical addresses laid out over one or more files. */
+typedef struct {
+    uint64_t addr;      /* first physical address */
+    uint64_t size;      /* bytes */
+    uint64_t offset;    /* where they lie in the file */
+    uint32_t file;      /* which file, as pk_image_add_file counted them */
+    uint32_t reserved;
+} pk_extent;
+
+typedef struct pk_image pk_image;
+
+/* A new, empty image with one reference, or NULL. */
+pk_image *pk_image_new(void);
+void pk_image_unref(pk_image *image);
+
+/* Add a file of `size` bytes; its descriptor is duplicated and, where the host
+   can, its contents are mapped. The file's index, or -errno. */
+int pk_image_add_file(pk_image *image, int fd, uint64_t size, int map);
+
+/* Say where memory lies. The extents are copied and sorted. Index of the first
+   extent that overlaps another, wraps or names no file; -1 if all are good;
+   -2 out of memory. */
+int64_t pk_image_set_extents(pk_image *image, const pk_extent *extents, size_t count);
+
+/* Copy up to n bytes at a physical address; how many, with fault->status set
+   when that is fewer than n. */
+uint64_t pk_image_read(const pk_image *image, uint64_t addr, void *buf, uint64_t n, pk_fault *fault);
+uint64_t pk_image_write(const pk_image *image, uint64_t addr, const void *buf, uint64_t n, pk_fault *fault);

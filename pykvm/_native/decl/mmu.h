@@ -1,0 +1,44 @@
+/* Translation of virtual to physical addresses. */
+
+/* A range of virtual addresses and the physical address of the table (or, in a
+   scheme without levels, of the memory) that serves it. */
+typedef struct {
+    uint64_t start;
+    uint64_t last;      /* inclusive: a range may end at the top of the space */
+    uint64_t table;
+} pk_root;
+
+/* One level of a radix tree. An entry is present if (e & present_mask) ==
+   present_value; it is a leaf on the last level, or if leaf_mask is not 0 and
+   (e & leaf_mask) == leaf_value. The address in an entry is
+   (e & mask) << lshift. */
+typedef struct {
+    uint8_t shift;      /* lowest bit of the index in the virtual address */
+    uint8_t bits;       /* width of the index */
+    uint8_t entry_size; /* 4 or 8 */
+    uint8_t lshift;
+    uint32_t reserved;
+    uint64_t present_mask, present_value;
+    uint64_t leaf_mask, leaf_value;
+    uint64_t table_mask;
+    uint64_t page_mask;
+} pk_level;
+
+/* Sun's MMU of the sun4 and sun4c: segments name page map entry groups. */
+typedef struct {
+    uint64_t base;          /* virtual address of segment 0 */
+    uint32_t nsegs;
+    uint32_t npmegs;        /* the last one is the invalid PMEG */
+    uint32_t ptes_per_pmeg;
+    uint8_t seg_shift, page_shift;
+    uint16_t reserved;
+    uint32_t valid_mask, pfn_mask;
+} pk_pmeg_shape;
+
+typedef struct pk_mmu pk_mmu;
+
+/* Both copy what they are given; NULL: out of memory or a table that makes no
+   sense (levels that overlap, entry sizes other than 4 and 8). */
+pk_mmu *pk_mmu_radix(const pk_root *roots, size_t nroots, const pk_level *levels, size_t nlevels, int big_endian);
+pk_mmu *pk_mmu_pmeg(const pk_pmeg_shape *shape, const uint16_t *seg_pmeg, const uint8_t *seg_npte, const uint32_t *ptes);
+void pk_mmu_unref(pk_mmu *mmu);

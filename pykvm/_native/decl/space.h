@@ -1,0 +1,46 @@
+/* A kernel's virtual memory: an image seen through an MMU, with a software TLB.
+   Any number of threads may read one space. */
+typedef struct pk_space pk_space;
+
+/* Takes its own references. `va_mask` is the target's address width: addresses
+   wrap at it within a read, as a pointer of that width does. */
+pk_space *pk_space_new(pk_image *image, pk_mmu *mmu, uint64_t va_mask, int big_endian);
+void pk_space_free(pk_space *space);
+/* From now on every access says PK_ECLOSED; memory stays until pk_space_free. */
+void pk_space_close(pk_space *space);
+
+/* Physical address of va, or 0 with fault->status set; *left is the number of
+   bytes to the end of that page. */
+uint64_t pk_space_translate(pk_space *space, uint64_t va, uint64_t *left, pk_fault *fault);
+
+/* Bytes moved, which is n unless fault->status is set. */
+uint64_t pk_space_read(pk_space *space, uint64_t va, void *buf, uint64_t n, pk_fault *fault);
+uint64_t pk_space_write(pk_space *space, uint64_t va, const void *buf, uint64_t n, pk_fault *fault);
+
+/* One value in the target's byte order. PK_MISS may be a failure: read it again
+   with pk_space_read to tell. */
+#define PK_MISS 0x7badc0de5eed7a1f
+uint64_t pk_space_u8(pk_space *space, uint64_t va);
+uint64_t pk_space_u16(pk_space *space, uint64_t va);
+uint64_t pk_space_u32(pk_space *space, uint64_t va);
+uint64_t pk_space_u64(pk_space *space, uint64_t va);
+int64_t pk_space_i8(pk_space *space, uint64_t va);
+int64_t pk_space_i16(pk_space *space, uint64_t va);
+int64_t pk_space_i32(pk_space *space, uint64_t va);
+int64_t pk_space_i64(pk_space *space, uint64_t va);
+
+/* Bytes before the NUL, at most limit; limit when there is none so far. */
+uint64_t pk_space_cstr(pk_space *space, uint64_t va, char *buf, uint64_t limit, pk_fault *fault);
+
+/* `size` bytes from each address to dst, dst + stride, ... Without `ok` it stops
+   at the first address that cannot be read and returns its index (count: all
+   were read). With `ok` it goes on, zeroes what is missing and notes 1 or 0. */
+uint64_t pk_space_gather(pk_space *space, const uint64_t *addrs, uint64_t count, uint64_t size,
+                         void *dst, uint64_t stride, uint8_t *ok, pk_fault *fault);
+
+/* Addresses on a list: head, then the pointer at +next_offset of each, up to a
+   NULL (or, if circular, up to head). *out is malloc'ed, also on failure, and
+   freed with pk_free. */
+uint64_t pk_space_walk(pk_space *space, uint64_t head, uint64_t next_offset, uint32_t pointer_size,
+                       int circular, uint64_t limit, uint64_t **out, pk_fault *fault);
+void pk_free(void *p);
