@@ -1,0 +1,22 @@
+"""The formats of memory images; each file here knows one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pykvm.errors import FormatError
+from pykvm.images import raw, savecore
+from pykvm.images.base import Image, Probe
+from pykvm.images.hostfile import HostFile
+
+# Tried in order; a new format is a file and a line here.
+FORMATS: tuple[Probe, ...] = (savecore.probe, raw.probe)
+
+
+def recognise(files: Sequence[HostFile]) -> Image:
+    """The image that these files are; FormatError if no format fits."""
+    for probe in FORMATS:
+        image = probe(files)
+        if image is not None:
+            return image
+    raise FormatError(f"{files[0].path}: {len(files)} files that are not the parts of one dump")

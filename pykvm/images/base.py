@@ -1,0 +1,96 @@
+"""What every image format hands on: where physical memory lies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+from pykvm._native.ffi import ffi, lib
+from pykvm.errors import AddressError, FormatError, KvmError
+from pykvm.images.hostfile import HostFile
+
+
+class Extent(NamedTuple):
+    """`size` bytes of physical memory from `addr`, at `offset` of file number `file`."""
+
+    addr: int
+    size: int
+    offset: int
+    file: int = 0
+
+
+class Image:
+    """A memory image over open files.
+
+    `format` is kd.info's word for it; `machine` and `byteorder` are what its header says, None where it says
+    nothing; `flaw` is why a header that seemed to be there is none (None: there is no trace of one).
+    """
+
+    def __init__(
+        self,
+        format: str,
+        files: Sequence[HostFile],
+        extents: Iterable[Extent],
+        *,
+        machine: str | None = None,
+        byteorder: str | None = None,
+        header: Any = None,
+        flaw: str | None = None,
+    ) -> None:
+        self.format = format
+        self.files = tuple(files)
+        self.extents = tuple(extents)
+        self.machine = machine
+        self.byteorder = byteorder
+        self.header = header
+        self.flaw = flaw
+        self.core = _build(self.files, self.extents)
+
+    @property
+    def path(self) -> str:
+        """The name of the (first) file."""
+        return self.files[0].path
+
+    @property
+    def memory_size(self) -> int:
+        """Bytes of physical memory that the files hold."""
+        return sum(max(0, min(e.size, self.files[e.file].size - e.offset)) for e in self.extents)
+
+    def read(self, addr: int, n: int) -> bytes:
+        """n bytes of physical memory, or AddressError."""
+        buf = physical_buffer(addr, n, self.memory_size)
+        fault = ffi.new("pk_fault *")
+        got = lib.pk_image_read(self.core, addr, ffi.from_buffer(buf), n, fault)
+        if got != n:
+            raise AddressError(f"no memory at physical address {addr + got:x} in {self.path}", addr + got)
+        return bytes(buf)
+
+
+def physical_buffer(addr: int, n: int, limit: int) -> bytearray:
+    """Room for a read, refused before it is taken when the image cannot hold that much."""
+    if n < 0:
+        raise ValueError(f"negative length {n}")
+    if not 0 <= addr < 1 << 64 or n > limit:
+        raise AddressError(f"no memory at physical address {addr:x}", addr)
+    return bytearray(n)
+
+
+def _build(files: Sequence[HostFile], extents: Sequence[Extent]) -> Any:
+    core = ffi.gc(lib.pk_image_new(), lib.pk_image_unref)
+    if core == ffi.NULL:
+        raise KvmError("out of memory")
+    for file in files:
+        got = lib.pk_image_add_file(core, file.fd, file.size, file.readable)
+        if got < 0:
+            raise KvmError(f"{file.path}: {ffi.string(lib.pk_strerror(-got)).decode()}")
+    table = ffi.new("pk_extent[]", [(e.addr, e.size, e.offset, e.file, 0) for e in extents])
+    bad = lib.pk_image_set_extents(core, table, len(extents))
+    if bad == -2:
+        raise KvmError("out of memory")
+    if bad >= 0:
+        raise FormatError(f"{files[0].path}: memory segment {bad} overlaps another, or is not in the file's range")
+    return core
+
+
+# A probe takes the open files and gives an Image, or None if the files are of another format.
+Probe = Callable[[Sequence[HostFile]], "Image | None"]

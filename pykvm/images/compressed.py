@@ -1,0 +1,85 @@
+"""Compressed cores and kernels: expanded once, into a sparse file that has no name."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+import os
+import tempfile
+import zlib
+from collections.abc import Callable
+from typing import IO, Any
+
+import zstandard
+
+from pykvm.errors import FormatError, KvmError
+from pykvm.progress import Progress
+
+BLOCK = 1 << 16
+
+
+def _zstd(raw: IO[bytes]) -> Any:
+    return zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True)
+
+
+# Magic numbers: RFC 1952, bzip2(1), the .xz file format 1.2, RFC 8878, compress(1).
+SCHEMES: tuple[tuple[str, bytes, Callable[[IO[bytes]], Any] | None], ...] = (
+    ("gzip", b"\x1f\x8b\x08", lambda raw: gzip.GzipFile(fileobj=raw)),
+    ("bzip2", b"BZh", bz2.BZ2File),
+    ("xz", b"\xfd7zXZ\x00", lzma.LZMAFile),
+    ("zstd", b"\x28\xb5\x2f\xfd", _zstd),
+    ("compress", b"\x1f\x9d", None),
+)
+MAGIC_SIZE = max(len(magic) for _, magic, _ in SCHEMES)
+DAMAGED = (EOFError, zlib.error, lzma.LZMAError, zstandard.ZstdError, ValueError)
+
+
+def scheme_of(start: bytes) -> str | None:
+    """The compression scheme whose magic a file starts with, or None."""
+    return next((name for name, magic, _ in SCHEMES if start.startswith(magic)), None)
+
+
+def expand(fd: int, path: str, scheme: str) -> int:
+    """Expand a compressed file; a new descriptor, of a temporary file (in $TMPDIR) that is already unlinked.
+
+    Blocks of zeros become holes. FormatError for a damaged or cut stream, KvmError when the disk is full.
+    """
+    opener = next(op for name, _, op in SCHEMES if name == scheme)
+    if opener is None:
+        raise FormatError(f"{path}: compressed with compress(1), which is not read: expand it with uncompress(1) first")
+    total = os.fstat(fd).st_size
+    progress = Progress(f"expanding {os.path.basename(path)}", total)
+    with os.fdopen(os.dup(fd), "rb") as raw, tempfile.TemporaryFile(prefix="pykvm-") as out:
+        raw.seek(0)
+        try:
+            _copy(opener(raw), out.fileno(), lambda: progress.update(raw.tell()))
+        except OSError as e:
+            # gzip and bz2 report damage as an OSError without a number.
+            if e.errno is None:
+                raise FormatError(f"{path}: damaged {scheme} stream: {e}") from e
+            raise KvmError(f"{path}: expanding into {tempfile.gettempdir()} (TMPDIR): {e.strerror}") from e
+        except DAMAGED as e:
+            raise FormatError(f"{path}: damaged {scheme} stream: {e or 'it ends too early'}") from e
+        finally:
+            progress.done()
+        return os.dup(out.fileno())
+
+
+def _copy(stream: Any, out: int, tick: Callable[[], None]) -> None:
+    zeros = bytes(BLOCK)
+    offset = 0
+    while True:
+        block = stream.read(BLOCK)
+        if not block:
+            break
+        if block != zeros[: len(block)]:
+            view = memoryview(block)
+            while view:
+                n = os.pwrite(out, view, offset)
+                view = view[n:]
+                offset += n
+        else:
+            offset += len(block)
+        tick()
+    os.ftruncate(out, offset)

@@ -1,0 +1,93 @@
+"""A file of the host: opened, checked for what it is, expanded if it is compressed."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from pykvm.errors import FormatError, KvmError
+from pykvm.images import compressed
+
+MAXPATHLEN = 1024
+
+
+class HostFile:
+    """An open file: `path` as given, `fd`, `size` in bytes, `writable`, `compressed` (the scheme, or None)."""
+
+    def __init__(self, path: str | os.PathLike[str], flags: int = os.O_RDONLY) -> None:
+        """Open a regular file or block device; KvmError `<path>: <reason>` if that cannot be.
+
+        A compressed file is expanded into an unlinked temporary file, which `fd` then is. kvm_openfiles(3)
+        leaves special files to the reads that follow; here a directory, FIFO or socket is refused at once.
+        """
+        self.path = os.fspath(path)
+        self.compressed: str | None = None
+        access = flags & os.O_ACCMODE
+        self.readable = access in (os.O_RDONLY, os.O_RDWR)
+        self.writable = access == os.O_RDWR
+        try:
+            # O_NONBLOCK: opening a FIFO without a writer would wait for one.
+            self.fd = os.open(self.path, flags | os.O_CLOEXEC | os.O_NONBLOCK | getattr(os, "O_NOCTTY", 0))
+        except OSError as e:
+            raise KvmError(f"{self.path}: {e.strerror}") from e
+        except ValueError as e:  # an embedded NUL
+            raise KvmError(f"{self.path!r}: {e}") from e
+        try:
+            self._examine()
+        except BaseException:
+            os.close(self.fd)
+            raise
+
+    def _examine(self) -> None:
+        mode = os.fstat(self.fd).st_mode
+        self.mode = mode
+        if stat.S_ISDIR(mode):
+            raise KvmError(f"{self.path}: Is a directory")
+        if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode):
+            raise KvmError(f"{self.path}: is a pipe or socket: a memory image must be a file that can be read at any offset")
+        self.size = 0
+        if not stat.S_ISCHR(mode):
+            try:
+                self.size = os.lseek(self.fd, 0, os.SEEK_END)
+            except OSError as e:
+                raise KvmError(f"{self.path}: {e.strerror}") from e
+        if stat.S_ISREG(mode) and self.readable:
+            scheme = compressed.scheme_of(self.pread(0, compressed.MAGIC_SIZE))
+            if scheme is not None:
+                expanded = compressed.expand(self.fd, self.path, scheme)
+                os.close(self.fd)
+                self.fd = expanded
+                self.size = os.fstat(expanded).st_size
+                self.compressed = scheme
+
+    def pread(self, offset: int, n: int) -> bytes:
+        """Up to n bytes at an offset: fewer at the end of the file."""
+        if offset < 0 or offset >= 1 << 63:
+            return b""
+        try:
+            parts = []
+            while n > 0:
+                part = os.pread(self.fd, n, offset)
+                if not part:
+                    break
+                parts.append(part)
+                offset += len(part)
+                n -= len(part)
+            return b"".join(parts)
+        except OSError as e:
+            raise KvmError(f"{self.path}: {e.strerror}") from e
+
+    def exactly(self, offset: int, n: int, what: str) -> bytes:
+        """n bytes at an offset, or FormatError that says which part of the file is missing."""
+        if n > self.size - offset or offset > self.size:
+            raise FormatError(f"{self.path}: {what}: {n} bytes at offset {offset} go beyond the end of the file ({self.size})")
+        data = self.pread(offset, n)
+        if len(data) != n:
+            raise FormatError(f"{self.path}: {what}: only {len(data)} of {n} bytes at offset {offset} can be read")
+        return data
+
+    def close(self) -> None:
+        """Close the descriptor; a second call does nothing."""
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1

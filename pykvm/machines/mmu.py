@@ -1,0 +1,88 @@
+"""What the files of this room are written in: levels and roots for the C walker."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+from pykvm._native.ffi import ffi, lib
+from pykvm.errors import KvmError
+
+
+class Level(NamedTuple):
+    """One level of a radix tree, from the top down (pk_level in decl/mmu.h).
+
+    An entry is present if entry & present[0] == present[1]; above the last level it is a page if
+    entry & leaf[0] == leaf[1]. Addresses are (entry & mask) << lshift.
+    """
+
+    shift: int
+    bits: int
+    entry_size: int
+    present: tuple[int, int]
+    table_mask: int
+    page_mask: int
+    leaf: tuple[int, int] = (0, 0)
+    lshift: int = 0
+
+
+class Root(NamedTuple):
+    """The table that serves virtual addresses start ... last."""
+
+    start: int
+    last: int
+    table: int
+
+
+def radix(roots: Iterable[Root], levels: Sequence[Level], byteorder: str) -> Any:
+    """An MMU that walks page tables in memory. No levels: each root maps its range linearly."""
+    root_list = list(roots)
+    c_roots = ffi.new("pk_root[]", root_list)
+    c_levels = ffi.new(
+        "pk_level[]",
+        [
+            (v.shift, v.bits, v.entry_size, v.lshift, 0, *v.present, *v.leaf, v.table_mask, v.page_mask)
+            for v in levels
+        ],
+    )
+    return _owned(lib.pk_mmu_radix(c_roots, len(root_list), c_levels, len(levels), byteorder == "big"))
+
+
+class PmegShape(NamedTuple):
+    """The fixed part of a sun4 or sun4c (pk_pmeg_shape in decl/mmu.h)."""
+
+    base: int
+    ptes_per_pmeg: int
+    seg_shift: int
+    page_shift: int
+    valid_mask: int
+    pfn_mask: int
+
+
+def pmeg(shape: PmegShape, segments: Sequence[tuple[int, int]], npmegs: int, ptes: Sequence[int]) -> Any:
+    """Sun's segment map: `segments` are (PMEG, number of PTEs); `ptes` those of all PMEGs in turn."""
+    if len(ptes) != npmegs * shape.ptes_per_pmeg:
+        raise ValueError("PTEs do not match the number of PMEGs")
+    c_shape = ffi.new(
+        "pk_pmeg_shape *",
+        (
+            shape.base,
+            len(segments),
+            npmegs,
+            shape.ptes_per_pmeg,
+            shape.seg_shift,
+            shape.page_shift,
+            0,
+            shape.valid_mask,
+            shape.pfn_mask,
+        ),
+    )
+    pmegs = ffi.new("uint16_t[]", [s[0] for s in segments])
+    counts = ffi.new("uint8_t[]", [s[1] for s in segments])
+    return _owned(lib.pk_mmu_pmeg(c_shape, pmegs, counts, ffi.new("uint32_t[]", list(ptes))))
+
+
+def _owned(mmu: Any) -> Any:
+    if mmu == ffi.NULL:
+        raise KvmError("out of memory")
+    return ffi.gc(mmu, lib.pk_mmu_unref)
