@@ -1,0 +1,15 @@
+"""kvm(3) for Python: kernel memory images of any kernel, from any host."""
+
+from pykvm.constants import *  # noqa: F403
+from pykvm.dump import kvm_dump_inval, kvm_dump_mkheader, kvm_dump_wrtheader
+from pykvm.errors import AddressError, FormatError, KvmError
+from pykvm.files import kvm_getfiles
+from pykvm.loadavg import kvm_getloadavg
+from pykvm.nlist import Nlist, kvm_nlist
+from pykvm.open import Info, Kvm, kvm_close, kvm_geterr, kvm_open, kvm_openfiles
+from pykvm.procs import kvm_getargv, kvm_getargv2, kvm_getenvv, kvm_getenvv2, kvm_getproc2, kvm_getprocs
+from pykvm.read import kvm_read, kvm_write
+from pykvm.records import FileRecord, ProcessRecord
+from pykvm.targets.base import Thread
+
+__version__ = "0.1.0"

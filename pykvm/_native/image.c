@@ -20,11 +20,6 @@ struct pk_image {
     pk_extent *extents;     /* sorted by addr, none overlapping */
 };
 
-const char *pk_strerror(int os_error)
-{
-    return strerror(os_error);
-}
-
 pk_image *pk_image_new(void)
 {
     pk_image *image = calloc(1, sizeof(*image));

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -82,7 +83,7 @@ def _build(files: Sequence[HostFile], extents: Sequence[Extent]) -> Any:
     for file in files:
         got = lib.pk_image_add_file(core, file.fd, file.size, file.readable)
         if got < 0:
-            raise KvmError(f"{file.path}: {ffi.string(lib.pk_strerror(-got)).decode()}")
+            raise KvmError(f"{file.path}: {os.strerror(-got)}")
     table = ffi.new("pk_extent[]", [(e.addr, e.size, e.offset, e.file, 0) for e in extents])
     bad = lib.pk_image_set_extents(core, table, len(extents))
     if bad == -2:

@@ -1,0 +1,1 @@
+"""Page tables as data; each file here knows one MMU."""

@@ -15,6 +15,3 @@ typedef struct {
 #define PK_EMEM    7    /* the host is out of memory */
 #define PK_ECLOSED 8    /* the handle was closed */
 #define PK_EPTE    9    /* a page table lies outside the image */
-
-/* strerror(3), for codes that the calls above return as -errno. */
-const char *pk_strerror(int os_error);

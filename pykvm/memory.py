@@ -1,0 +1,296 @@
+"""A kernel's memory: the part of a handle that reads and writes it."""
+
+from __future__ import annotations
+
+import os
+from array import array
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from pykvm._native.ffi import ffi, lib
+from pykvm.errors import AddressError, KvmError
+from pykvm.images.base import Image
+from pykvm.targets.base import Translation
+
+MISS = lib.PK_MISS
+CHUNK = 16 << 20
+LIST_LIMIT = 1 << 22
+CLOSED = "handle is closed"
+
+Reader = Callable[[int], int]
+
+
+class Memory:
+    """Virtual memory of a target, through an image and a translation; either may be missing.
+
+    The read_* members are functions made for one handle: their way to C must be short.
+    """
+
+    read_u8: Reader
+    read_u16: Reader
+    read_u32: Reader
+    read_u64: Reader
+    read_i8: Reader
+    read_i16: Reader
+    read_i32: Reader
+    read_i64: Reader
+    read_ptr: Reader
+
+    def __init__(self) -> None:
+        self._image: Image | None = None
+        self._space: Any = None
+        self._pte_error = ""
+        self._pointer_size = 8
+        self._byteorder = "little"
+        self._no_memory = "no valid dump header"
+        self._closed = False
+        self._make_readers()
+
+    # -- set-up ---------------------------------------------------------------------------------------------
+
+    def attach(self, image: Image, translation: Translation | None, byteorder: str, pointer_size: int) -> None:
+        """Read through this image and translation from now on."""
+        self._image = image
+        self._byteorder = byteorder
+        self._pointer_size = pointer_size
+        self._space = None
+        if translation is not None:
+            space = lib.pk_space_new(image.core, translation.mmu, translation.va_mask, byteorder == "big")
+            if space == ffi.NULL:
+                raise KvmError("out of memory")
+            self._space = ffi.gc(space, lib.pk_space_free)
+            self._pte_error = translation.pte_error
+        self._make_readers()
+
+    def detach(self) -> None:
+        """Make every further access say that the handle is closed."""
+        self._closed = True
+        if self._space is not None:
+            lib.pk_space_close(self._space)
+        # Threads that are still in C hold their own references; the memory goes with the last of them.
+        self._space = None
+        self._image = None
+        self._no_memory = CLOSED
+        self._make_readers()
+
+    def note(self, error: KvmError) -> KvmError:
+        """Called with every failure before it is raised."""
+        return error
+
+    def _make_readers(self) -> None:
+        for kind in ("u8", "u16", "u32", "u64", "i8", "i16", "i32", "i64"):
+            setattr(self, f"read_{kind}", self._reader(kind))
+        self.read_ptr = self.read_u32 if self._pointer_size == 4 else self.read_u64
+
+    def _reader(self, kind: str) -> Reader:
+        size, signed = int(kind[1:]) // 8, kind[0] == "i"
+        space, call = self._space, getattr(lib, f"pk_space_{kind}")
+
+        def slow(addr: int) -> int:
+            byteorder: Any = self._byteorder
+            return int.from_bytes(self.read(addr, size), byteorder, signed=signed)
+
+        if space is None:
+            return slow
+
+        def read(addr: int) -> int:
+            try:
+                value: int = call(space, addr)
+            except OverflowError:
+                return slow(addr)
+            return value if value != MISS else slow(addr)
+
+        read.__name__ = f"read_{kind}"
+        read.__doc__ = f"{'Signed' if signed else 'Unsigned'} {size * 8}-bit integer at addr, in the target's byte order."
+        return read
+
+    # -- virtual memory -------------------------------------------------------------------------------------
+
+    def readinto(self, addr: int, buf: Any) -> int:
+        """Fill a writable buffer from a kernel virtual address; its size in bytes. All of it or AddressError."""
+        with memoryview(buf) as view, view.cast("B") as flat:
+            self._readinto(addr, flat, flat.nbytes)
+            return flat.nbytes
+
+    def read(self, addr: int, n: int) -> bytes:
+        """n bytes at a kernel virtual address, or AddressError with the first that is not there."""
+        if n < 0:
+            raise ValueError(f"negative length {n}")
+        if n <= CHUNK:
+            buf = bytearray(n)
+            self._readinto(addr, buf, n)
+            return bytes(buf)
+        # A length that makes no sense must fail at its first hole, not take its room beforehand.
+        whole = bytearray()
+        while len(whole) < n:
+            part = bytearray(min(CHUNK, n - len(whole)))
+            self._readinto(addr + len(whole), part, len(part))
+            whole += part
+        return bytes(whole)
+
+    def _readinto(self, addr: int, buf: Any, n: int) -> None:
+        fault = ffi.new("pk_fault *")
+        got = self.transfer(lib.pk_space_read, addr, ffi.from_buffer(buf), n, fault)
+        if got < n:
+            raise self.note(self.fault(fault, addr, got))
+
+    def transfer(self, call: Any, addr: int, buf: Any, n: int, fault: Any) -> int:
+        """Run pk_space_read or pk_space_write; the bytes moved."""
+        self._check(addr)
+        got: int = call(self._space, addr, buf, n, fault)
+        return got
+
+    def read_cstr(self, addr: int, limit: int = 4096) -> bytes:
+        """The bytes up to (not with) the NUL, at most limit. AddressError if memory ends before either."""
+        if limit < 0:
+            raise ValueError(f"negative length {limit}")
+        buf = bytearray(min(limit, CHUNK))
+        fault = ffi.new("pk_fault *")
+        got = self.transfer(lib.pk_space_cstr, addr, ffi.from_buffer("char[]", buf), len(buf), fault)
+        if fault.status != lib.PK_OK:
+            raise self.note(self.fault(fault, addr, got))
+        return bytes(buf[:got])
+
+    def gather(self, addrs: Any, size: int) -> memoryview:
+        """`size` bytes from each address, one after another.
+
+        addrs: a buffer of 8-byte integers (array('Q'), numpy, what walk_list gives) or any iterable of int.
+        AddressError with the first address that cannot be read.
+        """
+        if size < 0:
+            raise ValueError(f"negative length {size}")
+        table = address_table(addrs)
+        out = bytearray(len(table) * size)
+        self.gather_into(table, size, out, 0, size)
+        return memoryview(out)
+
+    def gather_into(
+        self, addrs: Any, size: int, out: bytearray, offset: int, stride: int, *, partial: bool = False
+    ) -> bytearray:
+        """As gather(), into out[offset], out[offset + stride], ... With `partial`, what cannot be read is zeroed;
+        the result has a 1 for each address that could be read."""
+        table = address_table(addrs)
+        count = len(table)
+        ok = bytearray(count)
+        if count == 0:
+            return ok
+        if size < 0 or offset < 0 or stride < size or offset + (count - 1) * stride + size > len(out):
+            raise ValueError("gather beyond the end of the buffer")
+        self._check(0)
+        fault = ffi.new("pk_fault *")
+        done = lib.pk_space_gather(
+            self._space,
+            ffi.from_buffer("uint64_t[]", table),
+            count,
+            size,
+            ffi.from_buffer(out) + offset,
+            stride,
+            ffi.from_buffer("uint8_t[]", ok) if partial else ffi.NULL,
+            fault,
+        )
+        if done < count:
+            raise self.note(self.fault(fault, table[done], 0))
+        return ok
+
+    def walk_list(self, head: int, next_offset: int, limit: int = LIST_LIMIT, *, circular: bool = True) -> memoryview:
+        """The addresses on a linked list: head (the first element), then what the pointer at +next_offset of each
+        says, up to NULL or back to head; a head of 0 is an empty list.
+
+        limit: most elements. circular=False: only NULL ends the list, and coming back to head is an error.
+        AddressError for a pointer that cannot be followed (`address` is the element); KvmError for a loop that
+        does not go through head, or more elements than limit.
+        """
+        self._check(head)
+        fault, out = ffi.new("pk_fault *"), ffi.new("uint64_t **")
+        count = lib.pk_space_walk(
+            self._space, head, next_offset % (1 << 64), self._pointer_size, circular, max(limit, 0), out, fault
+        )
+        try:
+            if fault.status == lib.PK_ELOOP:
+                raise self.note(KvmError(f"list at {head:x} loops: {fault.addr:x} leads back into it"))
+            if fault.status == lib.PK_ELIMIT:
+                raise self.note(KvmError(f"list at {head:x} has more than {limit} elements"))
+            if fault.status != lib.PK_OK:
+                raise self.note(self.fault(fault, fault.addr, 0))
+            return memoryview(bytes(ffi.buffer(out[0], count * 8)) if count else b"").cast("Q")
+        finally:
+            lib.pk_free(out[0])
+
+    def check_range(self, addr: int, n: int) -> None:
+        """Every page of a range must have a translation: AddressError for the first that has none."""
+        fault, left = ffi.new("pk_fault *"), ffi.new("uint64_t *")
+        done = 0
+        while done < n:
+            self._check(addr + done)
+            lib.pk_space_translate(self._space, addr + done, left, fault)
+            if fault.status != lib.PK_OK:
+                raise self.note(self.fault(fault, addr + done, 0))
+            done += left[0]
+
+    # -- physical memory ------------------------------------------------------------------------------------
+
+    def translate(self, addr: int) -> int:
+        """Physical address of a kernel virtual address, or AddressError."""
+        self._check(addr)
+        fault = ffi.new("pk_fault *")
+        pa: int = lib.pk_space_translate(self._space, addr, ffi.new("uint64_t *"), fault)
+        if fault.status != lib.PK_OK:
+            raise self.note(self.fault(fault, addr, 0))
+        return pa
+
+    def read_phys(self, paddr: int, n: int) -> bytes:
+        """n bytes of physical memory, or AddressError."""
+        if self._image is None:
+            raise self.note(KvmError(self._no_memory))
+        try:
+            return self._image.read(paddr, n)
+        except KvmError as e:
+            raise self.note(e) from None
+
+    # -- errors ---------------------------------------------------------------------------------------------
+
+    def _check(self, addr: int) -> None:
+        """There must be memory to read, and an address that C can take."""
+        if self._space is None:
+            raise self.note(KvmError(self._no_memory))
+        if not 0 <= addr < 1 << 64:
+            raise self.note(AddressError(f"invalid address ({addr:x})", addr))
+
+    def fault(self, fault: Any, addr: int, done: int) -> KvmError:
+        """What pk_fault says, as an error with kvm(3)'s text; `done` bytes from addr were there."""
+        status, at = fault.status, fault.addr
+        if status == lib.PK_EADDR:
+            return AddressError(f"invalid address ({at:x})", at)
+        if status == lib.PK_EPTE:
+            return AddressError(self._pte_error.format(at), at)
+        if status == lib.PK_EPHYS:
+            return AddressError(f"invalid address ({at:x})", addr + done)
+        path = self._image.path if self._image is not None else ""
+        if status == lib.PK_EEOF:
+            return AddressError(f"{path}: ends before physical address {at:x}", addr + done)
+        if status == lib.PK_EIO:
+            return KvmError(f"{path}: {os.strerror(fault.os_error)}")
+        if status == lib.PK_EMEM:
+            return KvmError("out of memory")
+        return KvmError(CLOSED)
+
+
+def address_table(addrs: Any) -> Any:
+    """Addresses as a buffer of u64 in the host's byte order."""
+    if isinstance(addrs, array) and addrs.itemsize == 8:
+        return addrs
+    if not isinstance(addrs, (list, tuple, range, array)):
+        try:
+            view = memoryview(addrs)
+        except TypeError:
+            pass
+        else:
+            if view.itemsize != 8 or view.ndim != 1 or view.format not in ("Q", "L", "q", "l", "N", "@Q", "@L"):
+                raise TypeError(f"addresses: a buffer of u64 is needed, not of {view.format!r}")
+            return view
+    values: Iterable[int] = addrs
+    try:
+        return array("Q", values)
+    except OverflowError:
+        bad = next(a for a in list(values) if not 0 <= a < 1 << 64)
+        raise AddressError(f"invalid address ({bad:x})", bad) from None

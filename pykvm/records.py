@@ -1,0 +1,78 @@
+"""Records of processes and open files: a structure of the target, and names that mean the same everywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pykvm.types.layout import Struct
+from pykvm.types.view import StructView
+
+# The attributes that every process record has (interface.md, section 2).
+PROCESS_NAMES = frozenset(
+    "pid ppid pgid sid tpgid uid ruid svuid gid rgid svgid groups comm stat flags nice tdev login wmesg wchan paddr "
+    "start_time utime stime rssize threads".split()
+)
+
+
+def text(raw: bytes) -> str:
+    """Names of the target as str: undecodable bytes survive as surrogates."""
+    return raw.decode("utf-8", "surrogateescape")
+
+
+class ProcessRecord(StructView):
+    """A process: the target's own structure by its members' names, PROCESS_NAMES by one meaning.
+
+    A value that the target does not have is None. `bytes(p)` is the record as that system's C library lays it out.
+    """
+
+    __slots__ = ("_length", "_more", "_neutral")
+
+    def __init__(
+        self,
+        struct: Struct,
+        buf: Any,
+        base: int,
+        byteorder: str,
+        neutral: Mapping[str, Callable[[ProcessRecord], Any]],
+        more: Mapping[str, Any],
+        length: int | None = None,
+    ) -> None:
+        """`neutral` computes attributes from the record, `more` holds values that the structure has no room for
+        (asked first); `length`: the size of bytes(p), where it is not the structure's."""
+        super().__init__(struct, buf, base, byteorder)
+        self._neutral = neutral
+        self._more = more
+        self._length = struct.size if length is None else length
+
+    @property
+    def structure(self) -> str:
+        """The name of the structure that the record is."""
+        return self._struct.name
+
+    def __getattr__(self, name: str) -> Any:
+        if name in PROCESS_NAMES:
+            if name in self._more:
+                return self._more[name]
+            compute = self._neutral.get(name)
+            return compute(self) if compute is not None else None
+        return super().__getattr__(name)
+
+    def __bytes__(self) -> bytes:
+        return super().__bytes__()[: self._length].ljust(self._length, b"\0")
+
+    def __dir__(self) -> list[str]:
+        return sorted({*super().__dir__(), *PROCESS_NAMES})
+
+    def __repr__(self) -> str:
+        return f"<{self._struct.name} {self.pid} {self.comm}>"
+
+
+class FileRecord(StructView):
+    """An open file: the target's struct file by its members' names; `paddr` is its kernel address."""
+
+    __slots__ = ("paddr",)
+
+    def __init__(self, struct: Struct, buf: Any, base: int, byteorder: str, paddr: int) -> None:
+        super().__init__(struct, buf, base, byteorder)
+        self.paddr = paddr

@@ -1,0 +1,174 @@
+"""Symbol tables: the names and addresses of one kernel file, indexed in C."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from pykvm._native.ffi import ffi, lib
+from pykvm.errors import FormatError, KvmError
+from pykvm.images.hostfile import HostFile
+
+MISS = lib.PK_MISS
+# More than any kernel has by far: bounds what a damaged table can cost.
+MAX_SYMBOLS = 1 << 24
+
+
+class Symbol(NamedTuple):
+    """One entry of the table. `type`, `other`, `desc` are the file's own; `order` is its place in the table."""
+
+    name: str
+    value: int
+    size: int
+    type: int
+    other: int
+    desc: int
+    order: int
+
+
+class SymbolLayout(NamedTuple):
+    """How one entry of a symbol table looks (pk_symlayout in decl/symtab.h)."""
+
+    entry_size: int
+    name_off: int
+    value_off: int
+    value_size: int
+    size_off: int
+    size_size: int
+    type_off: int
+    other_off: int
+    desc_off: int
+    skip_types: int
+    addr_type_mask: int
+    global_mask: int
+    big_endian: int
+    addr_types: int
+    addr_desc_min: int
+    addr_desc_max: int
+
+
+class Segment(NamedTuple):
+    """Contents of the kernel file that are loaded at a virtual address."""
+
+    addr: int
+    offset: int
+    size: int
+
+
+class Symbols(Mapping[str, int]):
+    """The symbols of one kernel: a mapping of names to addresses, in the names' own spelling.
+
+    `machine` and `byteorder` are what the file says of its kernel (machine None where the format does not say).
+    Names that occur more than once stand once for each time in len() and iteration; the last one is found.
+    """
+
+    format = ""
+
+    def __init__(self, path: str, machine: str | None, byteorder: str, n_type: Callable[[Symbol], int]) -> None:
+        self.path = path
+        self.machine = machine
+        self.byteorder = byteorder
+        self.segments: list[Segment] = []
+        self._n_type = n_type
+        self._tab = ffi.gc(lib.pk_symtab_new(int.from_bytes(os.urandom(8), "big")), lib.pk_symtab_free)
+        self._file: HostFile | None = None
+
+    def add_table(self, entries: Any, count: int, strings: Any, layout: SymbolLayout) -> None:
+        """Index `count` entries; FormatError if they are absurdly many or none of their names is in `strings`."""
+        if count > MAX_SYMBOLS:
+            raise FormatError(f"{self.path}: symbol table of {count} entries (at most {MAX_SYMBOLS} are read)")
+        c_layout = ffi.new("pk_symlayout *", layout)
+        with memoryview(strings) as view:
+            bad = lib.pk_symtab_add(
+                self._tab, ffi.from_buffer(entries), count, ffi.from_buffer("char[]", strings), view.nbytes, c_layout
+            )
+        if bad < 0:
+            raise KvmError("out of memory")
+        if bad > 0 and len(self) == 0:
+            raise FormatError(f"{self.path}: the names of all {bad} symbols lie outside the string table")
+
+    def n_type(self, symbol: Symbol) -> int:
+        """<a.out.h>'s n_type for a symbol, by the rules of nlist(3) for this format."""
+        return self._n_type(symbol)
+
+    def find(self, name: str) -> Symbol | None:
+        """The last symbol of exactly this name."""
+        raw = name.encode("utf-8", "surrogateescape")
+        out = ffi.new("pk_symbol *")
+        return _export(out) if lib.pk_symtab_find(self._tab, raw, len(raw), out) else None
+
+    def loose(self, name: str) -> Symbol | None:
+        """As find(), with C's leading underscore taken off or added if need be."""
+        found = self.find(name)
+        if found is None and name.startswith("_"):
+            found = self.find(name[1:])
+        return found if found is not None else self.find("_" + name)
+
+    def at(self, addr: int) -> tuple[str, int] | None:
+        """(name, offset) of the closest symbol at or below an address; None if none is, or only one that is
+        known to end more than a page before it."""
+        out = ffi.new("pk_symbol *")
+        if not 0 <= addr < 1 << 64:
+            return None
+        got = lib.pk_symtab_at(self._tab, addr, out)
+        if got < 0:
+            raise KvmError("out of memory")
+        if got == 0:
+            return None
+        symbol = _export(out)
+        return symbol.name, addr - symbol.value
+
+    def getter(self, missing: Callable[[str], int]) -> Callable[[str], int]:
+        """A fast name -> address function; `missing` is asked for names that are not found as they are."""
+        value, tab = lib.pk_symtab_value, self._tab
+
+        def symbol(name: str) -> int:
+            raw = name.encode("utf-8", "surrogateescape")
+            found: int = value(tab, raw, len(raw))
+            return found if found != MISS else missing(name)
+
+        return symbol
+
+    def file_data(self, addr: int, n: int) -> bytes | None:
+        """What the kernel file holds for up to n bytes at a virtual address, None if nothing."""
+        for segment in self.segments:
+            if self._file is not None and segment.addr <= addr < segment.addr + segment.size:
+                inside = addr - segment.addr
+                return self._file.pread(segment.offset + inside, min(n, segment.size - inside))
+        return None
+
+    def keep_file(self, file: HostFile, segments: list[Segment]) -> None:
+        """The file that file_data() reads."""
+        self._file = file
+        self.segments = segments
+
+    def __getitem__(self, name: str) -> int:
+        found = self.loose(name)
+        if found is None:
+            raise KeyError(name)
+        return found.value
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and self.loose(name) is not None
+
+    def __iter__(self) -> Iterator[str]:
+        out = ffi.new("pk_symbol *")
+        for i in range(len(self)):
+            lib.pk_symtab_get(self._tab, i, out)
+            yield _name(out)
+
+    def __len__(self) -> int:
+        return int(lib.pk_symtab_len(self._tab))
+
+
+def _name(out: Any) -> str:
+    return bytes(ffi.buffer(out.name, out.name_len)).decode("utf-8", "surrogateescape")
+
+
+def _export(out: Any) -> Symbol:
+    return Symbol(_name(out), out.value, out.size, out.type, out.other, out.desc, out.order)
+
+
+# A probe takes an open kernel file and gives its symbols, or None if the file is of another format.
+Probe = Callable[[HostFile], "Symbols | None"]

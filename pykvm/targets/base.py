@@ -1,0 +1,128 @@
+"""What a target is: one kernel, as pykvm's functions see it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pykvm.errors import KvmError
+from pykvm.types.layout import Types
+
+if TYPE_CHECKING:
+    from pykvm.images.base import Image
+    from pykvm.memory import Memory
+    from pykvm.records import FileRecord, ProcessRecord
+    from pykvm.symbols.base import Symbols
+
+
+class Translation(NamedTuple):
+    """An MMU of pykvm.machines, the target's address width, and the message for a page table that is missing."""
+
+    mmu: Any
+    va_mask: int
+    pte_error: str = "invalid address ({:x})"
+
+
+@dataclass(frozen=True)
+class Thread:
+    """A thread of a process: `wchan` and `addr` (of its structure) are kernel addresses."""
+
+    tid: int
+    name: str
+    stat: str
+    wmesg: str | None
+    wchan: int | None
+    addr: int | None
+
+
+@dataclass(frozen=True)
+class SwapDevice:
+    """A swap device: its file and the first page that it holds of all swap space."""
+
+    file: Any
+    drum_offset: int
+
+
+@dataclass
+class Parts:
+    """What a handle gives its target to work with."""
+
+    memory: Memory
+    image: Image
+    symbols: Symbols
+    swap: Sequence[SwapDevice] = field(default_factory=tuple)
+
+    def address_of(self, name: str) -> int:
+        """A symbol's value; KvmError `<name>: no such symbol`, in C's spelling as the original has it."""
+        found = self.symbols.loose(name)
+        if found is None:
+            raise KvmError(f"_{name}: no such symbol")
+        return found.value
+
+
+class Target:
+    """One kernel. Subclasses know a system; whatever a system does not have stays as it is here.
+
+    `system` and `machine` are kd.info's words; `types` the structure layouts in use.
+    """
+
+    system = ""
+    machine = ""
+    byteorder = "little"
+    pointer_size = 8
+    page_size = 4096
+
+    def __init__(self) -> None:
+        self.types = Types()
+
+    def translation(self, image: Image, symbols: Symbols) -> Translation | None:
+        """How virtual addresses are translated; None if this image does not tell (reads then say so)."""
+        raise KvmError(f"{self.system}: no translation")
+
+    def check(self, parts: Parts) -> None:
+        """Called once memory can be read: raise if the kernel file is seen to be another kernel's."""
+
+    def release(self, parts: Parts) -> tuple[str | None, str | None]:
+        """(uname -r, the kernel's version text)."""
+        return None, None
+
+    def facts(self, parts: Parts) -> dict[str, Any]:
+        """More for `pykvm info`: title -> value, for what can be read."""
+        return {}
+
+    def getprocs(self, parts: Parts, op: int, arg: int) -> list[ProcessRecord]:
+        """kvm_getprocs(3)."""
+        raise self.lacks("kvm_getprocs")
+
+    def getproc2(self, parts: Parts, op: int, arg: int, elemsize: int | None) -> list[ProcessRecord]:
+        """kvm_getproc2(3)."""
+        raise self.lacks("kvm_getproc2")
+
+    def arguments(self, parts: Parts, record: ProcessRecord, environment: bool, nchr: int) -> list[bytes] | None:
+        """kvm_getargv(3) and kvm_getenvv(3); None: the process has none."""
+        raise self.lacks("kvm_getargv")
+
+    def threads(self, parts: Parts, record: ProcessRecord) -> list[Thread]:
+        """kd.threads."""
+        raise self.lacks("threads")
+
+    def loadavg(self, parts: Parts) -> list[float]:
+        """All samples of kvm_getloadavg(3)."""
+        raise self.lacks("kvm_getloadavg")
+
+    def getfiles(self, parts: Parts, op: int, arg: int) -> list[FileRecord]:
+        """kvm_getfiles(3)."""
+        raise self.lacks("kvm_getfiles")
+
+    def dmesg(self, parts: Parts) -> bytes:
+        """The message buffer, oldest line first."""
+        raise self.lacks("dmesg")
+
+    def lacks(self, what: str) -> KvmError:
+        """The error for what this target does not have."""
+        return KvmError(f"{what}: {self.system} does not have it")
+
+
+# A probe takes the image and the kernel's symbols, and gives a Target, or None if it is another system's.
+Probe = Callable[["Image", "Symbols"], "Target | None"]

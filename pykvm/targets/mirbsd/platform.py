@@ -1,0 +1,111 @@
+"""What differs between MirBSD's machines, and how each translates addresses.
+
+Sources: MirBSD sys/arch/{i386,sparc}/include/vmparam.h and param.h, and its libkvm's machine modules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pykvm.errors import AddressError, FormatError, KvmError
+from pykvm.images import kcore_cpu
+from pykvm.images.base import Image
+from pykvm.machines import i386, mmu, sparc
+from pykvm.symbols.base import Symbols
+from pykvm.targets.base import Translation
+
+
+@dataclass(frozen=True)
+class Platform:
+    """`usrstack` is the end of user space, below which ps_strings lies; `layout` names the structure table."""
+
+    machine: str
+    byteorder: str
+    kernbase: int
+    usrstack: int
+    layout: str
+    page_size: Callable[[Image], int]
+    translation: Callable[[Image, Symbols], Translation | None]
+
+
+I386_KERNBASE = 0xD0000000
+PDSLOT_PTE = 831  # the directory entry that maps the directory itself (cfc00000)
+SPARC_KERNBASE = 0xF8000000
+
+
+def _i386(image: Image, symbols: Symbols) -> Translation | None:
+    """Through PTDpaddr, which holds the physical address of the kernel's page directory. The variable itself is
+    found by the linear mapping of the kernel's image, as MirBSD's libkvm does."""
+    pointer = symbols.loose("PTDpaddr")
+    if pointer is None:
+        if image.format == "raw":
+            return None
+        raise FormatError(f"bad namelist: {symbols.path}: no symbol PTDpaddr")
+    try:
+        directory = int.from_bytes(image.read(pointer.value - I386_KERNBASE, 4), "little")
+        entries = image.read(directory, i386.PAGE_SIZE)
+    except AddressError as e:
+        if image.format == "raw":
+            return None
+        raise FormatError(
+            f"{image.path}: page directory: no memory at {e.address:#x} (PTDpaddr is {pointer.value:#x} in {symbols.path})"
+        ) from e
+    if image.format == "raw":
+        # Nothing says that this file is memory but the directory's own entry.
+        own = int.from_bytes(entries[PDSLOT_PTE * 4 : PDSLOT_PTE * 4 + 4], "little")
+        if directory == 0 or directory % i386.PAGE_SIZE or own & 0xFFFFF001 != directory | 1:
+            return None
+    root = mmu.Root(0, i386.VA_MASK, directory & 0xFFFFF000)
+    return Translation(mmu.radix([root], i386.LEVELS, "little"), i386.VA_MASK)
+
+
+def _sparc(image: Image, symbols: Symbols) -> Translation | None:
+    """From the segment map in the dump's header; raw memory of a sparc does not tell."""
+    if image.header is None:
+        return None
+    cpu: kcore_cpu.SparcCpu = image.header.cpu
+    if cpu.cputype == kcore_cpu.SUN4M:
+        # sg_pte is a kernel virtual address in the part that is mapped linearly, so its table's physical address
+        # is known. The original keeps 32 of the 36 bits of a physical address.
+        roots = [
+            mmu.Root(start, start + (1 << sparc.SEG_SHIFT) - 1, (pte - SPARC_KERNBASE) & 0xFFFFFFFF)
+            for start, (pte, _, npte) in zip(_segment_starts(), cpu.segmap, strict=True)
+            if npte != 0
+        ]
+        walker = mmu.radix(roots, sparc.SUN4M_LEVELS, "big")
+        return Translation(walker, sparc.VA_MASK, "cannot read pte for {:x}")
+    shape = sparc.pmeg_shape(SPARC_KERNBASE, _sparc_page_size(image).bit_length() - 1)
+    segments = [(group, npte) for _, group, npte in cpu.segmap]
+    return Translation(mmu.pmeg(shape, segments, cpu.npmeg, cpu.ptes), sparc.VA_MASK)
+
+
+def _segment_starts() -> list[int]:
+    return [SPARC_KERNBASE + (i << sparc.SEG_SHIFT) for i in range(kcore_cpu.SEGMENTS)]
+
+
+def _sparc_page_size(image: Image) -> int:
+    """8192 on sun4 (MirBSD's libkvm has 8196 by a slip, and cannot read sun4 dumps), 4096 on the others."""
+    header = image.header
+    return 8192 if header is not None and header.cpu.cputype == kcore_cpu.SUN4 else 4096
+
+
+PLATFORMS = {
+    p.machine: p
+    for p in (
+        Platform(
+            "i386", "little", I386_KERNBASE, 0xCFBFE000, "mirbsd-i386", lambda image: i386.PAGE_SIZE, _i386
+        ),
+        Platform("sparc", "big", SPARC_KERNBASE, SPARC_KERNBASE, "mirbsd-sparc", _sparc_page_size, _sparc),
+    )
+}
+
+
+def foreign(image: Image, symbols: Symbols) -> KvmError | None:
+    """The error if a namelist is of another machine than its dump."""
+    if image.machine is None:
+        return None
+    if symbols.machine not in (None, image.machine) or symbols.byteorder != image.byteorder:
+        what = symbols.machine or f"{symbols.byteorder}-endian"
+        return FormatError(f"bad namelist: {symbols.path} is of {what}, the dump {image.path} of {image.machine}")
+    return None

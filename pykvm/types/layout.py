@@ -1,0 +1,159 @@
+"""Structure layouts: name -> offset, size, type; also as the JSON files of `--layout`."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from importlib import resources
+from typing import Any, NamedTuple
+
+from pykvm.errors import FormatError, KvmError
+
+MAX_STRUCT = 1 << 20
+MAX_FILE = 64 << 20
+
+
+class Field(NamedTuple):
+    """A member: offset and size in bytes from the start of its structure, and its C type."""
+
+    offset: int
+    size: int
+    type: str
+
+
+class Struct:
+    """One structure: `name`, `size` in bytes, `fields` by name; nested members as `outer.inner`."""
+
+    def __init__(self, name: str, size: int, fields: Mapping[str, Field], types: Types) -> None:
+        self.name = name
+        self.size = size
+        self.fields = fields
+        self.types = types
+        self.plan: dict[str, Any] = {}  # what a StructView has worked out for it
+
+    def field(self, path: str) -> Field:
+        """The member at a dotted path, followed into structures that have an entry of their own.
+
+        KvmError if there is no such member.
+        """
+        found = self._follow(path)
+        if found is None:
+            raise KvmError(f"struct {self.name} has no member {path}")
+        return found
+
+    def offset(self, path: str) -> int:
+        """Offset in bytes of a member, as field() finds it."""
+        return self.field(path).offset
+
+    def __contains__(self, path: str) -> bool:
+        return self._follow(path) is not None
+
+    def _follow(self, path: str) -> Field | None:
+        direct = self.fields.get(path)
+        if direct is not None:
+            return direct
+        head = path
+        while "." in head:
+            head = head.rpartition(".")[0]
+            outer = self.fields.get(head)
+            inner = self.types.structure_of(outer.type) if outer is not None else None
+            if outer is not None and inner is not None and inner is not self:
+                found = inner._follow(path[len(head) + 1 :])
+                if found is not None:
+                    return Field(outer.offset + found.offset, found.size, found.type)
+        return None
+
+    def __repr__(self) -> str:
+        return f"<struct {self.name}, {self.size} bytes, {len(self.fields)} members>"
+
+
+class Types(Mapping[str, Struct]):
+    """The structures of one kernel, by name."""
+
+    def __init__(self) -> None:
+        self._structs: dict[str, Struct] = {}
+
+    def struct(self, name: str) -> Struct:
+        """A structure by its tag; KvmError if it is not known."""
+        found = self._structs.get(name)
+        if found is None:
+            raise KvmError(f"struct {name}: no layout of it is known for this kernel")
+        return found
+
+    def structure_of(self, c_type: str) -> Struct | None:
+        """The structure that a C type such as "struct proc" names, if it is known."""
+        return self._structs.get(c_type[7:]) if c_type.startswith("struct ") else None
+
+    def add(self, name: str, size: int, fields: Mapping[str, Field]) -> None:
+        """Add a structure, or replace the one of that name."""
+        self._structs[name] = Struct(name, size, fields, self)
+
+    def update(self, other: Types) -> None:
+        """Take over all structures of another set: they win."""
+        for struct in other.values():
+            self.add(struct.name, struct.size, struct.fields)
+
+    def as_json(self) -> dict[str, Any]:
+        """The form of a layout file."""
+        return {s.name: {"size": s.size, "fields": {n: list(f) for n, f in s.fields.items()}} for s in self.values()}
+
+    def __getitem__(self, name: str) -> Struct:
+        return self._structs[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._structs)
+
+    def __len__(self) -> int:
+        return len(self._structs)
+
+
+def from_json(data: Any, source: str) -> Types:
+    """Types from a layout file's contents; FormatError names the structure and member that make no sense."""
+    types = Types()
+    if not isinstance(data, dict):
+        raise FormatError(f"{source}: a layout file is an object of structures")
+    for name, body in data.items():
+        if not (isinstance(body, dict) and isinstance(body.get("fields"), dict) and _number(body.get("size"))):
+            raise FormatError(f"{source}: struct {name}: needs a size and fields")
+        fields = {}
+        for member, entry in body["fields"].items():
+            if not (
+                isinstance(entry, list)
+                and len(entry) == 3
+                and _number(entry[0])
+                and _number(entry[1])
+                and isinstance(entry[2], str)
+                and entry[0] + entry[1] <= body["size"]
+            ):
+                raise FormatError(f"{source}: struct {name}: {member}: {entry!r} is not [offset, size, type] inside it")
+            fields[member] = Field(*entry)
+        types.add(name, body["size"], fields)
+    return types
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_STRUCT
+
+
+def load(path: str | os.PathLike[str]) -> Types:
+    """A layout file; KvmError if it cannot be read, FormatError if it is no such file."""
+    name = os.fspath(path)
+    try:
+        with open(name, "rb") as f:
+            raw = f.read(MAX_FILE + 1)
+    except OSError as e:
+        raise KvmError(f"{name}: {e.strerror}") from e
+    if len(raw) > MAX_FILE:
+        raise FormatError(f"{name}: larger than a layout file can be ({MAX_FILE} bytes)")
+    try:
+        data = json.loads(raw)
+    except (ValueError, RecursionError) as e:
+        raise FormatError(f"{name}: not a layout file: {e}") from e
+    return from_json(data, name)
+
+
+def builtin(name: str) -> Types:
+    """One of pykvm's own tables for known releases."""
+    text = resources.files("pykvm.types").joinpath(f"data/{name}.json").read_text("utf-8")
+    return from_json(json.loads(text), name)
