@@ -1,0 +1,33 @@
+"""Where the tests find what they need."""
+
+from __future__ import annotations
+
+import lzma
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+SHARED = Path(__file__).resolve().parent.parent.parent / "shared" / "real"
+
+
+@pytest.fixture(scope="session")
+def real(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """A function: a file of the real dumps by its path there, without .xz; the test is skipped where it is not."""
+    cache = tmp_path_factory.mktemp("real")
+
+    def find(name: str) -> Path:
+        plain = SHARED / name
+        if plain.exists():
+            return plain
+        packed = plain.with_name(plain.name + ".xz")
+        if not packed.exists():
+            pytest.skip(f"the real dumps are not here (no {name})")
+        out = cache / name.replace("/", "_")
+        if not out.exists():
+            with lzma.open(packed) as src, open(out, "wb") as dst:
+                shutil.copyfileobj(src, dst)
+        return out
+
+    return find
