@@ -100,8 +100,18 @@ class Memory:
                 return slow(addr)
             return value if value != MISS else slow(addr)
 
+        def read_small(addr: int) -> int:
+            try:
+                value: int = call(space, addr)
+            except OverflowError:
+                return slow(addr)
+            return value if value >= 0 else slow(addr)
+
+        if not signed and size < 8:
+            read = read_small
         read.__name__ = f"read_{kind}"
-        read.__doc__ = f"{'Signed' if signed else 'Unsigned'} {size * 8}-bit integer at addr, in the target's byte order."
+        what = f"{'signed' if signed else 'unsigned'} {size * 8}-bit integer"
+        read.__doc__ = f"The {what} at addr, in the target's byte order; AddressError if it is not there."
         return read
 
     # -- virtual memory -------------------------------------------------------------------------------------

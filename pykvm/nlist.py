@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import takewhile
 
 from pykvm.errors import KvmError
 from pykvm.open import Kvm
-from pykvm.symbols.base import Symbol, Symbols
 
 
 class Nlist:
@@ -39,31 +39,11 @@ def kvm_nlist(kd: Kvm, nl: Sequence[Nlist]) -> int:
         symbols = kd.symbols
     except KvmError:
         return -1
+    wanted = list(takewhile(lambda entry: entry.n_name, nl))
     missing = 0
-    for entry in nl:
-        if not entry.n_name:
-            break
-        found = find(symbols, entry.n_name)
-        entry.n_type = entry.n_other = entry.n_desc = entry.n_value = 0
+    for entry, found in zip(wanted, symbols.nlist(str(entry.n_name) for entry in wanted), strict=True):
         if found is None:
             missing += 1
-            continue
-        entry.n_value = found.value
-        entry.n_type = symbols.n_type(found)
-        if symbols.format == "a.out":  # in ELF these members mean something else: nlist(3) leaves them 0
-            entry.n_other, entry.n_desc = _signed(found.other, 8), _signed(found.desc, 16)
+            found = 0, 0, 0, 0
+        entry.n_value, entry.n_type, entry.n_other, entry.n_desc = found
     return missing
-
-
-def find(symbols: Symbols, name: str) -> Symbol | None:
-    """The last symbol of this name, or of the name without its underscore."""
-    found = symbols.find(name)
-    if name.startswith("_") and len(name) > 1:
-        plain = symbols.find(name[1:])
-        if plain is not None and (found is None or plain.order > found.order):
-            return plain
-    return found
-
-
-def _signed(value: int, bits: int) -> int:
-    return value - (1 << bits) if value >> bits - 1 else value

@@ -8,7 +8,6 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any
 
 from pykvm import images, symbols, targets
 from pykvm.constants import KERN_PROC_KTHREAD, KVM_NO_FILES

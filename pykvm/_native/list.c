@@ -15,6 +15,24 @@ static int append(uint64_t **list, uint64_t *room, uint64_t len, uint64_t value)
     return 1;
 }
 
+static int load_pointer(pk_space *space, uint64_t at, uint32_t size, uint64_t *out, pk_fault *fault)
+{
+    uint64_t again;
+
+    if (size == 4) {
+        const int64_t v = pk_space_u32(space, at);
+        *out = (uint64_t)v;
+        if (v >= 0)
+            return 1;
+    } else {
+        *out = pk_space_u64(space, at);
+        if (*out != PK_MISS)
+            return 1;
+    }
+    pk_space_read(space, at, &again, size, fault);
+    return fault->status == PK_OK;
+}
+
 uint64_t pk_space_walk(pk_space *space, uint64_t head, uint64_t next_offset, uint32_t pointer_size, int circular,
                        uint64_t limit, uint64_t **out, pk_fault *fault)
 {
@@ -35,14 +53,9 @@ uint64_t pk_space_walk(pk_space *space, uint64_t head, uint64_t next_offset, uin
             break;
         }
         len++;
-        next = pointer_size == 4 ? pk_space_u32(space, at + next_offset) : pk_space_u64(space, at + next_offset);
-        if (next == PK_MISS) {
-            uint64_t again;
-            pk_space_read(space, at + next_offset, &again, pointer_size, fault);
-            if (fault->status != PK_OK) {
-                fault->addr = at;
-                break;
-            }
+        if (!load_pointer(space, at + next_offset, pointer_size, &next, fault)) {
+            fault->addr = at;
+            break;
         }
         if (circular && next == head)
             break;

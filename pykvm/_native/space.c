@@ -157,7 +157,15 @@ uint64_t pk_space_read(pk_space *s, uint64_t va, void *buf, uint64_t n, pk_fault
     return done;
 }
 
-uint64_t pk_space_write(pk_space *s, uint64_t va, const void *buf, uint64_t n, pk_fault *fault)
+static void tlb_flush(pk_space *s)
+{
+    for (size_t i = 0; i < TLB_SIZE; i++) {
+        atomic_store_explicit(&s->tlb[i].datum, 0, memory_order_relaxed);
+        atomic_store_explicit(&s->tlb[i].key, 0, memory_order_relaxed);
+    }
+}
+
+static uint64_t write_pages(pk_space *s, uint64_t va, const void *buf, uint64_t n, pk_fault *fault)
 {
     uint64_t done = 0;
 
@@ -177,6 +185,15 @@ uint64_t pk_space_write(pk_space *s, uint64_t va, const void *buf, uint64_t n, p
     return done;
 }
 
+uint64_t pk_space_write(pk_space *s, uint64_t va, const void *buf, uint64_t n, pk_fault *fault)
+{
+    const uint64_t done = write_pages(s, va, buf, n, fault);
+
+    /* What was written may have been a page table. */
+    tlb_flush(s);
+    return done;
+}
+
 static uint64_t value(pk_space *s, uint64_t va, unsigned size)
 {
     uint8_t raw[8];
@@ -191,9 +208,16 @@ static uint64_t value(pk_space *s, uint64_t va, unsigned size)
     return pk_load(p, size, s->big_endian);
 }
 
-uint64_t pk_space_u8(pk_space *s, uint64_t va) { return value(s, va, 1); }
-uint64_t pk_space_u16(pk_space *s, uint64_t va) { return value(s, va, 2); }
-uint64_t pk_space_u32(pk_space *s, uint64_t va) { return value(s, va, 4); }
+static int64_t small_value(pk_space *s, uint64_t va, unsigned size)
+{
+    const uint64_t v = value(s, va, size);
+
+    return v == PK_MISS ? -1 : (int64_t)v;
+}
+
+int64_t pk_space_u8(pk_space *s, uint64_t va) { return small_value(s, va, 1); }
+int64_t pk_space_u16(pk_space *s, uint64_t va) { return small_value(s, va, 2); }
+int64_t pk_space_u32(pk_space *s, uint64_t va) { return small_value(s, va, 4); }
 uint64_t pk_space_u64(pk_space *s, uint64_t va) { return value(s, va, 8); }
 
 static int64_t signed_value(pk_space *s, uint64_t va, unsigned size)

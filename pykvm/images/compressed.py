@@ -9,6 +9,7 @@ import os
 import tempfile
 import zlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import IO, Any
 
 import zstandard
@@ -49,7 +50,7 @@ def expand(fd: int, path: str, scheme: str) -> int:
     if opener is None:
         raise FormatError(f"{path}: compressed with compress(1), which is not read: expand it with uncompress(1) first")
     total = os.fstat(fd).st_size
-    progress = Progress(f"expanding {os.path.basename(path)}", total)
+    progress = Progress(f"expanding {Path(path).name}", total)
     with os.fdopen(os.dup(fd), "rb") as raw, tempfile.TemporaryFile(prefix="pykvm-") as out:
         raw.seek(0)
         try:

@@ -44,7 +44,7 @@ class HostFile:
         if stat.S_ISDIR(mode):
             raise KvmError(f"{self.path}: Is a directory")
         if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode):
-            raise KvmError(f"{self.path}: is a pipe or socket: a memory image must be a file that can be read at any offset")
+            raise KvmError(f"{self.path}: is a pipe or socket, which cannot be read at any offset")
         self.size = 0
         if not stat.S_ISCHR(mode):
             try:
@@ -80,7 +80,9 @@ class HostFile:
     def exactly(self, offset: int, n: int, what: str) -> bytes:
         """n bytes at an offset, or FormatError that says which part of the file is missing."""
         if n > self.size - offset or offset > self.size:
-            raise FormatError(f"{self.path}: {what}: {n} bytes at offset {offset} go beyond the end of the file ({self.size})")
+            raise FormatError(
+                f"{self.path}: {what}: {n} bytes at offset {offset} go beyond the end of the file ({self.size})"
+            )
         data = self.pread(offset, n)
         if len(data) != n:
             raise FormatError(f"{self.path}: {what}: only {len(data)} of {n} bytes at offset {offset} can be read")

@@ -160,8 +160,9 @@ def file_header(header: KcoreHeader, memory_size: int) -> bytes:
     machine = header.machine
     hdrsize, seghdrsize = machine.aligned(HDR_SIZE), machine.aligned(SEG_SIZE)
     size = machine.aligned(len(header.cpu_data))
+    sizes = struct.pack(machine.order + "HHI", hdrsize, seghdrsize, 2)
     parts = (
-        (make_midmag(0, machine.mid, KCORE_MAGIC) + struct.pack(machine.order + "HHI", hdrsize, seghdrsize, 2), hdrsize),
+        (make_midmag(0, machine.mid, KCORE_MAGIC) + sizes, hdrsize),
         (make_midmag(CORE_CPU, 0, KCORESEG_MAGIC) + struct.pack(machine.order + "I", size), seghdrsize),
         (header.cpu_data, size),
         (make_midmag(CORE_DATA, 0, KCORESEG_MAGIC) + struct.pack(machine.order + "I", memory_size), seghdrsize),

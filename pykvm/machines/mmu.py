@@ -40,10 +40,7 @@ def radix(roots: Iterable[Root], levels: Sequence[Level], byteorder: str) -> Any
     c_roots = ffi.new("pk_root[]", root_list)
     c_levels = ffi.new(
         "pk_level[]",
-        [
-            (v.shift, v.bits, v.entry_size, v.lshift, 0, *v.present, *v.leaf, v.table_mask, v.page_mask)
-            for v in levels
-        ],
+        [(v.shift, v.bits, v.entry_size, v.lshift, 0, *v.present, *v.leaf, v.table_mask, v.page_mask) for v in levels],
     )
     return _owned(lib.pk_mmu_radix(c_roots, len(root_list), c_levels, len(levels), byteorder == "big"))
 

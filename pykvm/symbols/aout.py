@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from pykvm.errors import FormatError
 from pykvm.images.hostfile import HostFile
-from pykvm.symbols.base import Segment, Symbol, SymbolLayout, Symbols
+from pykvm.symbols.base import Segment, SymbolLayout, Symbols
 
 OMAGIC, NMAGIC, ZMAGIC, QMAGIC = 0o407, 0o410, 0o413, 0o314
 MAGICS = (OMAGIC, NMAGIC, ZMAGIC, QMAGIC)
@@ -28,9 +28,9 @@ MIDS = {134: Mid("i386", "little", 4096), 138: Mid("sparc", "big", 8192)}
 BY_ORDER = {"little": MIDS[134], "big": MIDS[138]}
 
 
-def n_type(symbol: Symbol) -> int:
+def n_type(kind: int, desc: int) -> int:
     """a.out has n_type itself."""
-    return symbol.type
+    return kind
 
 
 def layout(big_endian: bool) -> SymbolLayout:

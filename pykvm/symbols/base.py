@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from pykvm._native.ffi import ffi, lib
@@ -65,7 +65,7 @@ class Symbols(Mapping[str, int]):
 
     format = ""
 
-    def __init__(self, path: str, machine: str | None, byteorder: str, n_type: Callable[[Symbol], int]) -> None:
+    def __init__(self, path: str, machine: str | None, byteorder: str, n_type: Callable[[int, int], int]) -> None:
         self.path = path
         self.machine = machine
         self.byteorder = byteorder
@@ -88,9 +88,18 @@ class Symbols(Mapping[str, int]):
         if bad > 0 and len(self) == 0:
             raise FormatError(f"{self.path}: the names of all {bad} symbols lie outside the string table")
 
-    def n_type(self, symbol: Symbol) -> int:
-        """<a.out.h>'s n_type for a symbol, by the rules of nlist(3) for this format."""
-        return self._n_type(symbol)
+    def nlist(self, names: Iterable[str]) -> Iterator[tuple[int, int, int, int] | None]:
+        """(n_value, n_type, n_other, n_desc) of each name by the rules of nlist(3); None for one that is not there."""
+        out, lookup, tab, n_type = ffi.new("pk_symbol *"), lib.pk_symtab_nlist, self._tab, self._n_type
+        own = self.format == "a.out"  # in ELF the last two mean something else: nlist(3) leaves them 0
+        for name in names:
+            raw = name.encode("utf-8", "surrogateescape")
+            if not lookup(tab, raw, len(raw), out):
+                yield None
+            else:
+                kind, desc = out.type, out.desc
+                rest = (_signed(out.other, 8), _signed(desc, 16)) if own else (0, 0)
+                yield out.value, n_type(kind, desc), *rest
 
     def find(self, name: str) -> Symbol | None:
         """The last symbol of exactly this name."""
@@ -143,6 +152,13 @@ class Symbols(Mapping[str, int]):
         self._file = file
         self.segments = segments
 
+    def all(self) -> Iterator[Symbol]:
+        """Every symbol, in the table's order."""
+        out = ffi.new("pk_symbol *")
+        for i in range(len(self)):
+            lib.pk_symtab_get(self._tab, i, out)
+            yield _export(out)
+
     def __getitem__(self, name: str) -> int:
         found = self.loose(name)
         if found is None:
@@ -160,6 +176,10 @@ class Symbols(Mapping[str, int]):
 
     def __len__(self) -> int:
         return int(lib.pk_symtab_len(self._tab))
+
+
+def _signed(value: int, bits: int) -> int:
+    return value - (1 << bits) if value >> bits - 1 else value
 
 
 def _name(out: Any) -> str:

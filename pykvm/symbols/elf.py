@@ -12,7 +12,7 @@ from elftools.elf.elffile import ELFFile
 
 from pykvm.errors import FormatError
 from pykvm.images.hostfile import HostFile
-from pykvm.symbols.base import Segment, Symbol, SymbolLayout, Symbols
+from pykvm.symbols.base import Segment, SymbolLayout, Symbols
 
 # e_machine to kd.info's machine names.
 MACHINES = {
@@ -48,13 +48,13 @@ def layout(bits: int, big_endian: bool) -> SymbolLayout:
     return SymbolLayout(*fields, 0, 0xF, 0xF0, int(big_endian), _ADDR_TYPES, 1, 0xFEFF)
 
 
-def n_type(symbol: Symbol) -> int:
+def n_type(info: int, shndx: int) -> int:
     """MirBSD's nlist(3) for ELF: the type by what the symbol is; a local one is N_EXT, whatever it is."""
-    kind, binding = symbol.type & 0xF, symbol.type >> 4
+    kind, binding = info & 0xF, info >> 4
     if binding == 0:
         return N_EXT
     if kind == 0:
-        return {SHN_UNDEF: N_UNDF, SHN_ABS: N_ABS, SHN_COMMON: N_COMM}.get(symbol.desc, N_COMM | N_EXT)
+        return {SHN_UNDEF: N_UNDF, SHN_ABS: N_ABS, SHN_COMMON: N_COMM}.get(shndx, N_COMM | N_EXT)
     return {STT_OBJECT: N_DATA, STT_FUNC: N_TEXT, STT_FILE: N_FN}.get(kind, 0)
 
 
@@ -105,12 +105,12 @@ def _read(file: HostFile, elf: ELFFile, data: mmap.mmap) -> Symbols:
             continue
         strings = elf._get_section_header(header["sh_link"])
         shape = layout(bits, big_endian)
-        with memoryview(data) as view:
-            with (
-                _section(file, view, "symbol table", header) as table,
-                _section(file, view, "string table", strings) as names,
-            ):
-                symbols.add_table(table, table.nbytes // shape.entry_size, names, shape)
+        with (
+            memoryview(data) as view,
+            _section(file, view, "symbol table", header) as table,
+            _section(file, view, "string table", strings) as names,
+        ):
+            symbols.add_table(table, table.nbytes // shape.entry_size, names, shape)
         break
     return symbols
 

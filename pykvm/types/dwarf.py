@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any
 
 from elftools.common.exceptions import ELFError
@@ -9,6 +11,8 @@ from elftools.construct import ConstructError
 from elftools.elf.elffile import ELFFile
 
 from pykvm.errors import FormatError
+from pykvm.images.hostfile import HostFile
+from pykvm.progress import Progress
 from pykvm.types.layout import MAX_STRUCT, Field, Types
 
 _SKIP = {"DW_TAG_const_type": "const ", "DW_TAG_volatile_type": "volatile ", "DW_TAG_restrict_type": ""}
@@ -18,24 +22,31 @@ _DEPTH = 16
 _MEMBERS = 4096
 
 
-def read(path: str, names: set[str] | None = None) -> Types:
-    """The structures of an ELF file with DWARF, all or those named.
+def read(file: HostFile, names: set[str] | None = None) -> Types | None:
+    """The structures of an ELF file with DWARF, all or those named; None if it has no DWARF.
 
-    FormatError if the file cannot be understood or has no DWARF.
+    FormatError if the file cannot be understood.
     """
+    if file.pread(0, 4) != b"\x7fELF":
+        return None
     types = Types()
+    progress = Progress(f"reading DWARF of {Path(file.path).name}", 1)
     try:
-        with open(path, "rb") as f:
+        with os.fdopen(os.dup(file.fd), "rb") as f:
             elf = ELFFile(f)
             if not elf.has_dwarf_info():
-                raise FormatError(f"{path}: has no debug information (DWARF)")
+                return None
             dwarf = elf.get_dwarf_info()
+            progress.total = max(1, dwarf.debug_info_sec.size)
             for unit in dwarf.iter_CUs():
+                progress.update(unit.cu_offset)
                 for die in unit.iter_DIEs():
                     if die.tag == "DW_TAG_structure_type":
                         _take(types, die, names)
     except (ELFError, ConstructError, AttributeError, KeyError, TypeError, ValueError, RecursionError) as e:
-        raise FormatError(f"{path}: damaged DWARF: {e}") from e
+        raise FormatError(f"{file.path}: damaged DWARF: {e}") from e
+    finally:
+        progress.done()
     return types
 
 

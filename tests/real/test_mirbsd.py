@@ -36,9 +36,7 @@ STALE_PROC2 = {"p_tsess": (80, 8), "p_tpgid": (124, 4)}
 
 @pytest.fixture(scope="module", params=["i386-bsd.0", "i386-bsd.aout"])
 def kd(request: pytest.FixtureRequest, real: Any) -> Any:
-    with pykvm.Kvm(
-        real("mirbsd/i386-bsd.0.core"), real(f"mirbsd/{request.param}"), real("mirbsd/i386-swap")
-    ) as handle:
+    with pykvm.Kvm(real("mirbsd/i386-bsd.0.core"), real(f"mirbsd/{request.param}"), real("mirbsd/i386-swap")) as handle:
         yield handle
 
 

@@ -17,12 +17,13 @@ uint64_t pk_space_translate(pk_space *space, uint64_t va, uint64_t *left, pk_fau
 uint64_t pk_space_read(pk_space *space, uint64_t va, void *buf, uint64_t n, pk_fault *fault);
 uint64_t pk_space_write(pk_space *space, uint64_t va, const void *buf, uint64_t n, pk_fault *fault);
 
-/* One value in the target's byte order. PK_MISS may be a failure: read it again
-   with pk_space_read to tell. */
+/* One value in the target's byte order. The first three are negative on failure;
+   from the others PK_MISS may be a failure: read it again with pk_space_read to
+   tell. */
 #define PK_MISS 0x7badc0de5eed7a1f
-uint64_t pk_space_u8(pk_space *space, uint64_t va);
-uint64_t pk_space_u16(pk_space *space, uint64_t va);
-uint64_t pk_space_u32(pk_space *space, uint64_t va);
+int64_t pk_space_u8(pk_space *space, uint64_t va);
+int64_t pk_space_u16(pk_space *space, uint64_t va);
+int64_t pk_space_u32(pk_space *space, uint64_t va);
 uint64_t pk_space_u64(pk_space *space, uint64_t va);
 int64_t pk_space_i8(pk_space *space, uint64_t va);
 int64_t pk_space_i16(pk_space *space, uint64_t va);

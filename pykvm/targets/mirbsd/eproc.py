@@ -56,7 +56,12 @@ class Extra(NamedTuple):
 
 
 def records(
-    structs: Structs, memory: Memory, addrs: Sequence[int], procs: bytearray, indexes: Sequence[int], links: Sequence[Links]
+    structs: Structs,
+    memory: Memory,
+    addrs: Sequence[int],
+    procs: bytearray,
+    indexes: Sequence[int],
+    links: Sequence[Links],
 ) -> tuple[bytearray, list[Extra]]:
     """kinfo_proc records one after another, for the processes at `addrs`, which are number `indexes` of `procs`."""
     proc_size, size = structs.size("proc"), structs.size("kinfo_proc")

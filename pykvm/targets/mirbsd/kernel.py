@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 from pykvm.errors import FormatError, KvmError
@@ -128,10 +129,8 @@ class MirBSD(Target):
             *samples, scale = unpack.unpack(parts.memory.read(average, unpack.size))
         except KvmError as e:
             raise KvmError("can't read averunnable") from e
-        try:
+        with contextlib.suppress(KvmError):  # if it is not readable, the scale in the structure serves
             scale = parts.memory.read_i32(fscale)
-        except KvmError:
-            pass  # the scale in the structure serves
         if scale <= 0:
             raise KvmError(f"can't read averunnable: fscale is {scale}")
         return [sample / scale for sample in samples]

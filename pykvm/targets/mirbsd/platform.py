@@ -49,7 +49,8 @@ def _i386(image: Image, symbols: Symbols) -> Translation | None:
         if image.format == "raw":
             return None
         raise FormatError(
-            f"{image.path}: page directory: no memory at {e.address:#x} (PTDpaddr is {pointer.value:#x} in {symbols.path})"
+            f"{image.path}: page directory: no memory at {e.address:#x}"
+            f" (PTDpaddr is {pointer.value:#x} in {symbols.path})"
         ) from e
     if image.format == "raw":
         # Nothing says that this file is memory but the directory's own entry.
@@ -93,9 +94,7 @@ def _sparc_page_size(image: Image) -> int:
 PLATFORMS = {
     p.machine: p
     for p in (
-        Platform(
-            "i386", "little", I386_KERNBASE, 0xCFBFE000, "mirbsd-i386", lambda image: i386.PAGE_SIZE, _i386
-        ),
+        Platform("i386", "little", I386_KERNBASE, 0xCFBFE000, "mirbsd-i386", lambda image: i386.PAGE_SIZE, _i386),
         Platform("sparc", "big", SPARC_KERNBASE, SPARC_KERNBASE, "mirbsd-sparc", _sparc_page_size, _sparc),
     )
 }

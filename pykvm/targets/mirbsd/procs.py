@@ -127,10 +127,8 @@ def _is(value: int | None, arg: int) -> bool:
 
 def _rows(structs: Structs, memory: Memory, raw: bytearray) -> list[Row]:
     """Credentials that cannot be read count as 0, as it is no error in the original."""
-    members = structs.unpacker(
-        "proc",
-        ("p_cred", "p_stats", "p_limit", "p_vmspace", "p_flag", "p_stat", "p_pid", "p_pptr", "p_wmesg", "p_emul", "p_pgrp"),
-    )
+    names = "p_cred p_stats p_limit p_vmspace p_flag p_stat p_pid p_pptr p_wmesg p_emul p_pgrp"
+    members = structs.unpacker("proc", names.split())
     procs = list(members.iter_unpack(raw))
     pcreds = structs.table(memory, "pcred", (p[0] for p in procs), ("pc_ucred", "p_ruid", "p_rgid"))
     ucreds = structs.table(memory, "ucred", (c[0] for c in pcreds.values()), ("cr_uid", "cr_gid"))
@@ -138,6 +136,7 @@ def _rows(structs: Structs, memory: Memory, raw: bytearray) -> list[Row]:
     for cred, stats, limit, vmspace, flag, stat, pid, parent, wmesg, emul, pgrp in procs:
         ucred, ruid, rgid = pcreds.get(cred, (0, 0, 0))
         uid, gid = ucreds.get(ucred, (0, 0))
-        links = eproc.Links(cred, ucred, stats, limit, vmspace, parent, wmesg, emul, pgrp, bool(flag & P_CONTROLT), stat)
+        controlt = bool(flag & P_CONTROLT)
+        links = eproc.Links(cred, ucred, stats, limit, vmspace, parent, wmesg, emul, pgrp, controlt, stat)
         rows.append(Row(pid, flag, stat, ruid, rgid, uid, gid, links))
     return rows

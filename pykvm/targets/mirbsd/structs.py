@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import struct
 from array import array
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from struct import Struct as Packer
 from typing import Any, NamedTuple
 
 from pykvm.memory import Memory
@@ -31,15 +31,17 @@ class Structs(NamedTuple):
         """Offset of a member."""
         return self.types.struct(name).offset(member)
 
-    def unpacker(self, name: str, members: Sequence[str]) -> struct.Struct:
-        """A struct.Struct of a whole structure that yields (or packs) these members, and skips the others.
+    def unpacker(self, name: str, members: Sequence[str]) -> Packer:
+        """A packer of a whole structure that yields (or packs) these members, and skips the others.
 
         Members are given in the order of their offsets in every layout; arrays of integers give one value for
         each element, arrays of char one bytes.
         """
         return _unpacker(self.types.struct(name), self.byteorder, tuple(members))
 
-    def table(self, memory: Memory, name: str, addrs: Iterable[int], members: Sequence[str]) -> dict[int, tuple[Any, ...]]:
+    def table(
+        self, memory: Memory, name: str, addrs: Iterable[int], members: Sequence[str]
+    ) -> dict[int, tuple[Any, ...]]:
         """The members of the structure at each address (each read once); addresses that are 0 or cannot be read
         are left out."""
         distinct = array("Q", [a for a in dict.fromkeys(addrs) if a])
@@ -51,7 +53,7 @@ class Structs(NamedTuple):
 
 
 @lru_cache(maxsize=256)
-def _unpacker(layout: Struct, byteorder: str, members: tuple[str, ...]) -> struct.Struct:
+def _unpacker(layout: Struct, byteorder: str, members: tuple[str, ...]) -> Packer:
     parts = ["<" if byteorder == "little" else ">"]
     at = 0
     for member in members:
@@ -67,4 +69,4 @@ def _unpacker(layout: Struct, byteorder: str, members: tuple[str, ...]) -> struc
             parts.append(f"{count or 1}{code.lower() if base in SIGNED else code}")
         at = field.offset + field.size
     parts.append(f"{layout.size - at}x")
-    return struct.Struct("".join(parts))
+    return Packer("".join(parts))

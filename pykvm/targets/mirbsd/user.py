@@ -75,7 +75,8 @@ class UserSpace:
 
     def _members(self, name: str, addr: int, members: tuple[str, ...]) -> tuple[int, ...]:
         unpacker = self.structs.unpacker(name, members)
-        return unpacker.unpack(self.parts.memory.read(addr, unpacker.size))
+        found: tuple[int, ...] = unpacker.unpack(self.parts.memory.read(addr, unpacker.size))
+        return found
 
     def _swapped(self, slot: int, missing: AddressError) -> bytes:
         """Page `slot` of all swap space: each device holds the pages from its drum offset on."""

@@ -1,0 +1,7 @@
+"""python -m pykvm.cli"""
+
+import sys
+
+from pykvm.cli import main
+
+sys.exit(main())

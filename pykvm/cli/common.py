@@ -1,0 +1,60 @@
+"""What the subcommands share: the flags that name a kernel, and output."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from datetime import datetime, timezone
+from typing import Any
+
+from pykvm.open import Kvm
+
+
+def kernel_flags(parser: argparse.ArgumentParser) -> None:
+    """BSD's -M, -N and -W, and --layout."""
+    parser.add_argument("-M", metavar="CORE", dest="core", help="the dump (default: the live system)")
+    parser.add_argument("-N", metavar="KERNEL", dest="kernel", help="the kernel file it is of")
+    parser.add_argument("-W", metavar="SWAP", dest="swap", help="the swap device's contents")
+    parser.add_argument("--layout", metavar="FILE", help="structure layouts, as `pykvm layout` writes them")
+
+
+def json_flag(parser: argparse.ArgumentParser) -> None:
+    """--json"""
+    parser.add_argument("--json", action="store_true", help="output for programs")
+
+
+def open_kernel(arguments: argparse.Namespace) -> Kvm:
+    """The handle that the flags ask for."""
+    return Kvm(arguments.core, arguments.kernel, arguments.swap, layout=arguments.layout)
+
+
+def put_json(value: Any) -> None:
+    """One JSON document; bytes and undecodable names as text with surrogates escaped."""
+    print(json.dumps(value, indent=1, default=_plain))
+
+
+def put(line: str) -> None:
+    """A line of text, of whatever bytes the target's names had; control characters do not reach the terminal."""
+    clean = "".join(
+        c if c.isprintable() or c == "\t" or "\udc80" <= c <= "\udcff" else f"\\x{ord(c):02x}" for c in line
+    )
+    raw = clean.encode("utf-8", "surrogateescape") + b"\n"
+    if sys.stdout.isatty():
+        raw = raw.decode("utf-8", "replace").encode()
+    sys.stdout.flush()
+    sys.stdout.buffer.write(raw)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "surrogateescape")
+    raise TypeError(f"{type(value).__name__} has no form in JSON")
+
+
+def day(seconds: float) -> str:
+    """Seconds since 1970 as a date, UTC."""
+    try:
+        return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC")
+    except (OverflowError, ValueError, OSError):
+        return f"{seconds} s after 1970"

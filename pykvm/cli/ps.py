@@ -1,0 +1,179 @@
+"""pykvm ps"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from pykvm.cli.common import day, json_flag, kernel_flags, open_kernel, put, put_json
+from pykvm.constants import KERN_PROC_KTHREAD
+from pykvm.errors import KvmError
+from pykvm.open import Kvm
+from pykvm.records import PROCESS_NAMES, ProcessRecord, text
+
+HELP = "processes, as ps(1) shows them"
+
+
+class Row:
+    """A process and, when a column asks for it, its arguments."""
+
+    def __init__(self, kd: Kvm, p: ProcessRecord) -> None:
+        self.kd = kd
+        self.p = p
+
+    @property
+    def args(self) -> str:
+        """The arguments, or (comm) where there are none to be had."""
+        try:
+            vector = self.kd.argv(self.p)
+        except KvmError:
+            vector = []
+        return " ".join(text(word) for word in vector) if vector else f"({self.p.comm})"
+
+
+class Column(NamedTuple):
+    """A column: its title, whether it is right-aligned, and its text for a row (None: unknown)."""
+
+    title: str
+    right: bool
+    show: Callable[[Row], Any]
+
+
+def clock(seconds: float | None) -> str | None:
+    """ps(1)'s minutes:seconds.hundredths."""
+    return None if seconds is None else f"{int(seconds // 60)}:{seconds % 60:05.2f}"
+
+
+def _cputime(row: Row) -> str | None:
+    p = row.p
+    return None if p.utime is None or p.stime is None else clock(p.utime + p.stime)
+
+
+def state(row: Row) -> str:
+    """The letter and ps(1)'s additions: < raised, N lowered priority, s session leader, + in the foreground."""
+    p = row.p
+    nice = "" if not p.nice else "<" if p.nice < 0 else "N"
+    leader = "s" if p.pid and p.pid == p.sid else ""
+    return f"{p.stat}{nice}{leader}{'+' if p.tpgid and p.tpgid == p.pgid else ''}"
+
+
+def _hex(value: int | None) -> str | None:
+    return None if value is None else f"{value:x}"
+
+
+def _number(name: str) -> Callable[[Row], Any]:
+    return lambda row: getattr(row.p, name)
+
+
+COLUMNS: dict[str, Column] = {
+    **{
+        name: Column(name.upper(), True, _number(name))
+        for name in ("pid", "ppid", "pgid", "tpgid", "uid", "ruid", "svuid", "gid", "rgid", "svgid")
+    },
+    "sess": Column("SESS", True, _number("sid")),
+    "user": Column("USER", False, _number("uid")),
+    "ruser": Column("RUSER", False, _number("ruid")),
+    "login": Column("LOGIN", False, lambda row: row.p.login or None),
+    "tt": Column("TT", False, lambda row: _hex(row.p.tdev)),
+    "stat": Column("STAT", False, state),
+    "nice": Column("NI", True, _number("nice")),
+    "flags": Column("F", True, lambda row: _hex(row.p.flags)),
+    "time": Column("TIME", True, _cputime),
+    "utime": Column("UTIME", True, lambda row: clock(row.p.utime)),
+    "stime": Column("STIME", True, lambda row: clock(row.p.stime)),
+    "lstart": Column("STARTED", False, lambda row: None if row.p.start_time is None else day(row.p.start_time)),
+    "wchan": Column("WCHAN", False, lambda row: row.p.wmesg or None),
+    "nwchan": Column("WCHAN", True, lambda row: _hex(row.p.wchan)),
+    "paddr": Column("PADDR", True, lambda row: _hex(row.p.paddr)),
+    "rss": Column("RSS", True, lambda row: None if row.p.rssize is None else row.p.rssize // 1024),
+    "nlwp": Column("NLWP", True, _number("threads")),
+    "groups": Column("GROUPS", False, lambda row: None if row.p.groups is None else ",".join(map(str, row.p.groups))),
+    "comm": Column("COMMAND", False, _number("comm")),
+    "command": Column("COMMAND", False, lambda row: row.args),
+}
+ALIASES = {
+    "args": "command",
+    "cputime": "time",
+    "f": "flags",
+    "ni": "nice",
+    "sid": "sess",
+    "start": "lstart",
+    "state": "stat",
+    "tty": "tt",
+    "ucomm": "comm",
+    "wmesg": "wchan",
+}
+PLAIN = ("pid", "tt", "stat", "time", "command")
+USER = ("user", "pid", "ppid", "rss", "tt", "stat", "lstart", "time", "command")
+
+
+def setup(parser: argparse.ArgumentParser) -> None:
+    """The flags."""
+    kernel_flags(parser)
+    json_flag(parser)
+    everyone = "as in ps(1); a dump has no user or terminal of its own, so all processes are shown in any case"
+    parser.add_argument("-a", action="store_true", help=everyone)
+    parser.add_argument("-x", action="store_true", help=everyone)
+    parser.add_argument("-u", action="store_true", help="the columns " + " ".join(USER))
+    parser.add_argument("-o", metavar="COLUMNS", action="append", help="columns: " + " ".join(COLUMNS))
+    parser.add_argument("-p", metavar="PID", help="only these processes (a comma-separated list)")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """The command."""
+    names = [name for part in arguments.o or [] for name in part.replace(",", " ").split()]
+    chosen = [COLUMNS[column(name)] for name in names or (USER if arguments.u else PLAIN)]
+    wanted = None if arguments.p is None else {pid(word) for word in arguments.p.replace(",", " ").split()}
+    with open_kernel(arguments) as kd:
+        rows = [Row(kd, p) for p in kd.processes(KERN_PROC_KTHREAD) if wanted is None or p.pid in wanted]
+        if arguments.json:
+            put_json([as_json(row) for row in rows])
+        else:
+            table(chosen, rows)
+    if wanted and not rows:
+        raise KvmError(f"no such process: {arguments.p}")
+
+
+def column(name: str) -> str:
+    """A column's own name; KvmError if there is none like it."""
+    found = ALIASES.get(name.lower(), name.lower())
+    if found not in COLUMNS:
+        raise KvmError(f"-o {name}: no such column (there are: {' '.join(COLUMNS)})")
+    return found
+
+
+def pid(word: str) -> int:
+    """A number."""
+    try:
+        return int(word)
+    except ValueError:
+        raise KvmError(f"-p {word}: not a number") from None
+
+
+def as_json(row: Row) -> dict[str, Any]:
+    """A process with all its attributes; argv and environ null where they cannot be read."""
+    found = {name: getattr(row.p, name) for name in sorted(PROCESS_NAMES)}
+    for name, vector in (("argv", row.kd.argv), ("environ", row.kd.environ)):
+        try:
+            found[name] = [text(word) for word in vector(row.p)]
+        except KvmError:
+            found[name] = None
+    return found
+
+
+def table(columns: Sequence[Column], rows: Sequence[Row]) -> None:
+    """Aligned columns, the last one as long as it is."""
+    lines = [[c.title for c in columns]]
+    for row in rows:
+        values = [c.show(row) for c in columns]
+        lines.append(["-" if v is None or v == "" else str(v) for v in values])
+    widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]
+    for line in lines:
+        cells = [
+            cell.rjust(width) if c.right else cell.ljust(width)
+            for c, cell, width in zip(columns, line, widths, strict=True)
+        ]
+        if not columns[-1].right:
+            cells[-1] = line[-1]
+        put(" ".join(cells).rstrip())
