@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import lzma
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-SHARED = Path(__file__).resolve().parent.parent.parent / "shared" / "real"
+HERE = Path(__file__).resolve().parent
+SHARED = Path(os.environ.get("PYKVM_REAL") or HERE.parent.parent / "shared" / "real")
 
 
 @pytest.fixture(scope="session")

@@ -37,9 +37,9 @@ def read(file: HostFile, names: set[str] | None = None) -> Types | None:
             if not elf.has_dwarf_info():
                 return None
             dwarf = elf.get_dwarf_info()
-            progress.total = max(1, dwarf.debug_info_sec.size)
+            progress.total = file.size
             for unit in dwarf.iter_CUs():
-                progress.update(unit.cu_offset)
+                progress.update(unit.cu_offset * 4)  # .debug_info is a good quarter of such files
                 for die in unit.iter_DIEs():
                     if die.tag == "DW_TAG_structure_type":
                         _take(types, die, names)

@@ -1,0 +1,17 @@
+#!/bin/sh
+# Build the C core with AddressSanitizer and UndefinedBehaviorSanitizer beside the usual one, and run the tests with it.
+set -eu
+venv=$(cd "$1" && pwd)
+out=$(mktemp -d)
+trap 'rm -rf "$out"' EXIT
+mkdir "$out/src"
+cp -R pykvm fixtures tests setup.py pyproject.toml "$out/src/"
+cd "$out/src"
+rm -f pykvm/_native/_core*.so
+ln -s fixtures pykvm_fixtures
+CFLAGS="-Werror -g -O1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined" \
+    LDFLAGS="-fsanitize=address,undefined" "$venv/bin/python" setup.py -q build_ext --inplace
+# Leaks are looked for by valgrind: Python itself keeps memory until it exits.
+LD_PRELOAD="$(cc -print-file-name=libasan.so) $(cc -print-file-name=libubsan.so)" \
+    ASAN_OPTIONS=detect_leaks=0:abort_on_error=1 PYTHONMALLOC=malloc PYTHONPATH="$out/src" PYKVM_REAL="${PYKVM_REAL:-}" \
+    "$venv/bin/python" -m pytest -p no:cacheprovider tests
