@@ -73,6 +73,11 @@ class Memory:
         self._no_memory = CLOSED
         self._make_readers()
 
+    @property
+    def unreadable(self) -> str | None:
+        """Why kernel memory cannot be read at all; None if it can."""
+        return self._no_memory if self._space is None else None
+
     def note(self, error: KvmError) -> KvmError:
         """Called with every failure before it is raised."""
         return error

@@ -8,6 +8,7 @@ import sys
 from datetime import datetime, timezone
 from typing import Any
 
+from pykvm.errors import KvmError
 from pykvm.open import Kvm
 
 
@@ -25,6 +26,15 @@ def json_flag(parser: argparse.ArgumentParser) -> None:
 
 
 def open_kernel(arguments: argparse.Namespace) -> Kvm:
+    """The handle that the flags ask for, of which kernel memory can be read."""
+    kd = open_any(arguments)
+    if kd.unreadable is not None:
+        kd.close()
+        raise KvmError(f"{arguments.core}: {kd.unreadable}")
+    return kd
+
+
+def open_any(arguments: argparse.Namespace) -> Kvm:
     """The handle that the flags ask for."""
     return Kvm(arguments.core, arguments.kernel, arguments.swap, layout=arguments.layout)
 
@@ -36,14 +46,16 @@ def put_json(value: Any) -> None:
 
 def put(line: str) -> None:
     """A line of text, of whatever bytes the target's names had; control characters do not reach the terminal."""
-    clean = "".join(
-        c if c.isprintable() or c == "\t" or "\udc80" <= c <= "\udcff" else f"\\x{ord(c):02x}" for c in line
-    )
+    clean = "".join(c if c.isprintable() or c == "\t" or _undecoded(c) else f"\\x{ord(c):02x}" for c in line)
     raw = clean.encode("utf-8", "surrogateescape") + b"\n"
     if sys.stdout.isatty():
         raw = raw.decode("utf-8", "replace").encode()
     sys.stdout.flush()
     sys.stdout.buffer.write(raw)
+
+
+def _undecoded(c: str) -> bool:
+    return "\udc80" <= c <= "\udcff"
 
 
 def _plain(value: Any) -> Any:

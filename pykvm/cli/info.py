@@ -7,7 +7,7 @@ import contextlib
 from dataclasses import asdict
 from typing import Any
 
-from pykvm.cli.common import day, json_flag, kernel_flags, open_kernel, put, put_json
+from pykvm.cli.common import day, json_flag, kernel_flags, open_any, put, put_json
 from pykvm.errors import KvmError
 from pykvm.open import Kvm
 
@@ -32,15 +32,16 @@ def gather(kd: Kvm) -> dict[str, Any]:
     found["memory in the image"] = kd.image.memory_size
     with contextlib.suppress(KvmError):
         found.update(kd.target.facts(kd.parts))
-    physical = found.get("physical memory")
-    missing = (physical - kd.image.memory_size) if physical else 0
-    found["missing at the end"] = max(0, missing)
+    if kd.image.missing:
+        found["missing at the end"] = kd.image.missing
+    if kd.unreadable is not None:
+        found["kernel memory"] = f"cannot be read: {kd.unreadable}"
     return {name: value for name, value in found.items() if value is not None}
 
 
 def run(arguments: argparse.Namespace) -> None:
     """The command."""
-    with open_kernel(arguments) as kd:
+    with open_any(arguments) as kd:
         found = gather(kd)
     if arguments.json:
         put_json(found)

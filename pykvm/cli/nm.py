@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from pykvm.cli.common import json_flag, kernel_flags, open_kernel, put, put_json
+from pykvm.cli.common import json_flag, kernel_flags, open_any, put, put_json
 from pykvm.errors import KvmError
 
 HELP = "symbols: the addresses of names, or all of them"
@@ -20,7 +20,7 @@ def setup(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """The command: exit status 1 if a name is missing, after the others were shown."""
     missing: list[str] = []
-    with open_kernel(arguments) as kd:
+    with open_any(arguments) as kd:
         found: list[tuple[str, int]] = []
         if not arguments.names:
             found = sorted(((s.name, s.value) for s in kd.symbols.all()), key=lambda pair: pair[1])

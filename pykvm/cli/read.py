@@ -6,7 +6,7 @@ import argparse
 import string
 import sys
 
-from pykvm.cli.common import json_flag, kernel_flags, open_kernel, put, put_json
+from pykvm.cli.common import json_flag, kernel_flags, open_any, open_kernel, put, put_json
 from pykvm.errors import KvmError
 from pykvm.open import Kvm
 
@@ -22,9 +22,7 @@ def setup(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--raw", action="store_true", help="the bytes themselves, to a file or pipe")
     parser.add_argument("--phys", action="store_true", help="ADDR is a physical address")
     parser.add_argument("where", metavar="ADDR|NAME[+OFF]", help="address (hexadecimal, with or without 0x) or symbol")
-    parser.add_argument(
-        "length", metavar="LEN", nargs="?", default="64", help="bytes (default 64; 0x.. is hexadecimal)"
-    )
+    parser.add_argument("length", metavar="LEN", nargs="?", default="64", help="bytes (default 64)")
 
 
 def address(kd: Kvm, where: str, names: bool) -> int:
@@ -71,7 +69,7 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.raw and sys.stdout.isatty():
         raise KvmError("--raw: standard output is a terminal: name a file or pipe")
     length = number(arguments.length)
-    with open_kernel(arguments) as kd:
+    with open_any(arguments) if arguments.phys else open_kernel(arguments) as kd:
         at = address(kd, arguments.where, not arguments.phys)
         fetch = kd.read_phys if arguments.phys else kd.read
         if arguments.json:

@@ -24,7 +24,8 @@ class Image:
     """A memory image over open files.
 
     `format` is kd.info's word for it; `machine` and `byteorder` are what its header says, None where it says
-    nothing; `flaw` is why a header that seemed to be there is none (None: there is no trace of one).
+    nothing; `flaw` is why a header that seemed to be there is none (None: there is no trace of one); `declared` is
+    how many bytes of memory the header promises.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class Image:
         byteorder: str | None = None,
         header: Any = None,
         flaw: str | None = None,
+        declared: int | None = None,
     ) -> None:
         self.format = format
         self.files = tuple(files)
@@ -45,6 +47,7 @@ class Image:
         self.byteorder = byteorder
         self.header = header
         self.flaw = flaw
+        self.declared = declared
         self.core = _build(self.files, self.extents)
 
     @property
@@ -56,6 +59,11 @@ class Image:
     def memory_size(self) -> int:
         """Bytes of physical memory that the files hold."""
         return sum(max(0, min(e.size, self.files[e.file].size - e.offset)) for e in self.extents)
+
+    @property
+    def missing(self) -> int:
+        """Bytes of memory that the header promises and the files lack: a core that was cut, or is being copied."""
+        return max(0, self.declared - self.memory_size) if self.declared is not None else 0
 
     def read(self, addr: int, n: int) -> bytes:
         """n bytes of physical memory, or AddressError."""

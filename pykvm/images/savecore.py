@@ -105,8 +105,8 @@ def _read_file(file: HostFile, machine: Machine, start: bytes) -> Image:
     cpu_data = file.pread(offset, size)
     if len(cpu_data) != size:
         raise _Flaw(f"cpu data: only {len(cpu_data)} of {size} bytes are there")
-    _segment(file, offset + size, CORE_DATA, "CORE_DATA", machine)
-    return _image("savecore", file, machine, cpu_data, offset + size + seghdrsize)
+    declared = _segment(file, offset + size, CORE_DATA, "CORE_DATA", machine)
+    return _image("savecore", file, machine, cpu_data, offset + size + seghdrsize, declared)
 
 
 def _segment(file: HostFile, offset: int, flag: int, name: str, machine: Machine) -> int:
@@ -119,7 +119,9 @@ def _segment(file: HostFile, offset: int, flag: int, name: str, machine: Machine
     return int(struct.unpack(machine.order + "I", raw[4:])[0])
 
 
-def _image(format: str, file: HostFile, machine: Machine, cpu_data: bytes, offset: int) -> Image:
+def _image(
+    format: str, file: HostFile, machine: Machine, cpu_data: bytes, offset: int, declared: int | None = None
+) -> Image:
     """Where memory lies is the machine's matter: sparc packs its segments, i386 is linear from 0 without an end."""
     cpu = None
     extents = [Extent(0, 1 << 32, offset)]
@@ -127,7 +129,15 @@ def _image(format: str, file: HostFile, machine: Machine, cpu_data: bytes, offse
         cpu = kcore_cpu.sparc(file.path, cpu_data)
         extents = kcore_cpu.packed(file.path, cpu.memory, offset)
     header = KcoreHeader(machine, cpu_data, cpu, offset)
-    return Image(format, [file], extents, machine=machine.name, byteorder=machine.byteorder, header=header)
+    return Image(
+        format,
+        [file],
+        extents,
+        machine=machine.name,
+        byteorder=machine.byteorder,
+        header=header,
+        declared=declared,
+    )
 
 
 def from_device(file: HostFile, offset: int) -> tuple[Image, int]:
