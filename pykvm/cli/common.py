@@ -28,9 +28,10 @@ def json_flag(parser: argparse.ArgumentParser) -> None:
 def open_kernel(arguments: argparse.Namespace) -> Kvm:
     """The handle that the flags ask for, of which kernel memory can be read."""
     kd = open_any(arguments)
-    if kd.unreadable is not None:
+    why = kd.unreadable
+    if why is not None:
         kd.close()
-        raise KvmError(f"{arguments.core}: {kd.unreadable}")
+        raise KvmError(f"{arguments.core}: {why}")
     return kd
 
 
