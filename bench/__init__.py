@@ -1,0 +1,1 @@
+"""pykvm measured: `python -m bench`, one line a figure."""

@@ -1,0 +1,12 @@
+"""python -m bench: everything, or the parts named: memory symbols processes open."""
+
+from __future__ import annotations
+
+import sys
+
+from bench import memory, opening, processes, symbols
+
+PARTS = {"memory": memory.run, "symbols": symbols.run, "processes": processes.run, "open": opening.run}
+
+for name in sys.argv[1:] or PARTS:
+    PARTS[name]()
