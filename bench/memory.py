@@ -67,4 +67,10 @@ def run() -> None:
                 buf[:] = view[start : start + size]
 
             theirs = best(copy, 50)
-        line(f"kd.readinto of {size >> 10} KB, against copying out of an mmap", theirs / ours, "ratio", 0.8, at_least=True)
+        line(
+            f"kd.readinto of {size >> 10} KB, against copying out of an mmap",
+            theirs / ours,
+            "ratio",
+            0.8,
+            at_least=True,
+        )

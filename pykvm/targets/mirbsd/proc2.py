@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from pykvm.errors import KvmError
@@ -48,6 +48,8 @@ FROM_EPROC = {
     "e_flag": "p_eflag",
     "e_login": "p_login",
 }
+# Attributes that kinfo_proc2 has no (true) place for on a dump.
+KEPT = ("sid", "wmesg", "tpgid", "svuid", "svgid")
 RUSAGE = tuple(
     "maxrss ixrss idrss isrss minflt majflt nswap inblock oublock msgsnd msgrcv nsignals nvcsw nivcsw".split()
 )
@@ -75,28 +77,26 @@ def getproc2(structs: Structs, parts: Parts, op: int, arg: int, elemsize: int | 
         raise KvmError(f"kvm_getproc2: elemsize {elemsize}: Invalid argument")
     processes = getprocs(structs, parts, op, arg)
     users = _users(structs, parts.memory, processes)
-    order = [m for m in structs.struct("kinfo_proc2").fields if m != "p_groups"]
+    struct = structs.struct("kinfo_proc2")
+    order = [member for member in struct.fields if member != "p_groups"]
     fits = [_fit(structs, member) for member in order]
-    packer = structs.unpacker("kinfo_proc2", order)
-    at_groups = structs.offset("kinfo_proc2", "p_groups")
+    pack_into = structs.unpacker("kinfo_proc2", order).pack_into
+    values_of = _source(structs)
+    ours, theirs = struct.field("p_groups"), structs.offset("eproc", "e_ucred.cr_groups")
+    theirs += structs.offset("kinfo_proc", "kp_eproc")
     buf = bytearray(len(processes) * size)
     found = []
     for i, (process, user) in enumerate(zip(processes, users, strict=True)):
-        values = _values(structs, process, user)
-        packer.pack_into(buf, i * size, *(fit(values.get(m, 0)) for m, fit in zip(order, fits, strict=True)))
-        groups = bytes(process)[_groups_offset(structs) :][:64]
-        buf[i * size + at_groups : i * size + at_groups + 64] = groups
-        more = {name: getattr(process, name) for name in ("sid", "wmesg", "tpgid", "svuid", "svgid")}
-        found.append(
-            ProcessRecord(
-                structs.struct("kinfo_proc2"), buf, i * size, structs.byteorder, neutral.KINFO_PROC2, more, elemsize
-            )
-        )
+        raw, base = bytes(process), i * size
+        values = values_of(raw, user)
+        values["p_sid"] = process.sid
+        if process.tdev is None:
+            values["p_tpgid"] = -1  # as a live kernel; the original has the process before's
+        pack_into(buf, base, *[fit(values.get(m, 0)) for m, fit in zip(order, fits, strict=True)])
+        buf[base + ours.offset : base + ours.offset + ours.size] = raw[theirs : theirs + ours.size]
+        more = {name: getattr(process, name) for name in KEPT}
+        found.append(ProcessRecord(struct, buf, base, structs.byteorder, neutral.KINFO_PROC2, more, elemsize))
     return found
-
-
-def _groups_offset(structs: Structs) -> int:
-    return structs.offset("kinfo_proc", "kp_eproc") + structs.offset("eproc", "e_ucred.cr_groups")
 
 
 def _users(structs: Structs, memory: Memory, processes: Sequence[ProcessRecord]) -> list[tuple[Any, ...] | None]:
@@ -107,26 +107,26 @@ def _users(structs: Structs, memory: Memory, processes: Sequence[ProcessRecord])
     return [table.get(addr) for addr in addrs]
 
 
-def _values(structs: Structs, process: ProcessRecord, user: tuple[Any, ...] | None) -> dict[str, Any]:
-    raw = bytes(process)
-    proc_names = sorted((*SAME, *RTIME), key=lambda m: structs.offset("proc", m))
-    eproc_names = tuple(FROM_EPROC)
+def _source(structs: Structs) -> Callable[[bytes, tuple[Any, ...] | None], dict[str, Any]]:
+    """A function from the bytes of a kinfo_proc, and FROM_USER's values, to kinfo_proc2's members."""
+    names = sorted((*SAME, *RTIME), key=lambda m: structs.offset("proc", m))
+    proc_of = structs.unpacker("proc", names).unpack_from
+    eproc_of = structs.unpacker("eproc", tuple(FROM_EPROC)).unpack_from
     start = structs.offset("kinfo_proc", "kp_eproc")
-    proc = dict(zip(proc_names, structs.unpacker("proc", proc_names).unpack_from(raw), strict=True))
-    eproc = structs.unpacker("eproc", eproc_names).unpack_from(raw, start)
-    values: dict[str, Any] = {name: proc[name] for name in SAME}
-    values.update(zip(FROM_EPROC.values(), eproc, strict=True))
-    values["p_rtime_sec"], values["p_rtime_usec"] = (proc[name] for name in RTIME)
-    values["p_comm"] = values["p_comm"].split(b"\0", 1)[0]
-    values["p_sid"] = process.sid
-    if process.tdev is None:
-        values["p_tpgid"] = -1  # as a live kernel; the original has the process before's
-    if user is not None:
-        values["p_uvalid"] = 1
-        from_user = dict(zip(FROM_USER, user, strict=True))
-        values.update((name, from_user[member]) for member, name in FROM_USER.items() if name)
-        for unit in ("sec", "usec"):  # added, not normalised, as in the original
-            values[f"p_uctime_{unit}"] = sum(from_user[f"u_stats.p_cru.ru_{t}time.tv_{unit}"] for t in "us")
+
+    def values(raw: bytes, user: tuple[Any, ...] | None) -> dict[str, Any]:
+        found = dict(zip(names, proc_of(raw), strict=True))
+        found.update(zip(FROM_EPROC.values(), eproc_of(raw, start), strict=True))
+        found["p_rtime_sec"], found["p_rtime_usec"] = found[RTIME[0]], found[RTIME[1]]
+        found["p_comm"] = found["p_comm"].split(b"\0", 1)[0]
+        if user is not None:
+            found["p_uvalid"] = 1
+            from_user = dict(zip(FROM_USER, user, strict=True))
+            found.update((name, from_user[member]) for member, name in FROM_USER.items() if name)
+            for unit in ("sec", "usec"):  # added, not normalised, as in the original
+                found[f"p_uctime_{unit}"] = sum(from_user[f"u_stats.p_cru.ru_{t}time.tv_{unit}"] for t in "us")
+        return found
+
     return values
 
 
