@@ -9,7 +9,6 @@ from pykvm.errors import KvmError
 from pykvm.images import savecore
 from pykvm.images.savecore import KcoreHeader
 from pykvm.open import Kvm
-from pykvm.read import write
 
 
 def kvm_dump_mkheader(kd: Kvm, dump_off: int) -> int:
@@ -64,7 +63,7 @@ def kvm_dump_inval(kd: Kvm) -> int:
         if symbol is None:
             raise KvmError("_dumpmag: not in name list")
         try:
-            write(kd, symbol.value, bytes(kd.target.pointer_size), kd.target.pointer_size)
+            kd.write(symbol.value, bytes(kd.target.pointer_size))
         except KvmError as e:
             raise KvmError(f"cannot invalidate dump: {e}", soft=True) from e
         return 0

@@ -123,9 +123,9 @@ class Memory:
 
     def readinto(self, addr: int, buf: Any) -> int:
         """Fill a writable buffer from a kernel virtual address; its size in bytes. All of it or AddressError."""
-        with memoryview(buf) as view, view.cast("B") as flat:
-            self._readinto(addr, flat, flat.nbytes)
-            return flat.nbytes
+        flat = memoryview(buf).cast("B")
+        self._readinto(addr, flat, flat.nbytes)
+        return flat.nbytes
 
     def read(self, addr: int, n: int) -> bytes:
         """n bytes at a kernel virtual address, or AddressError with the first that is not there."""
@@ -231,16 +231,39 @@ class Memory:
         finally:
             lib.pk_free(out[0])
 
-    def check_range(self, addr: int, n: int) -> None:
-        """Every page of a range must have a translation: AddressError for the first that has none."""
-        fault, left = ffi.new("pk_fault *"), ffi.new("uint64_t *")
+    def write(self, addr: int, data: Any) -> int:
+        """Write bytes to a kernel virtual address: their number, all of them or none.
+
+        KvmError if the handle was not opened for writing, or its dump is compressed; AddressError for memory that
+        is not there.
+        """
+        self._check(addr)
+        file = self._image.files[0] if self._image is not None else None
+        if file is not None and not file.writable:
+            raise self.note(KvmError(f"{file.path}: not opened for writing"))
+        if file is not None and file.compressed:
+            raise self.note(KvmError(f"{file.path}: compressed with {file.compressed}: cannot be written to"))
+        flat = memoryview(data).cast("B")
+        self._check_range(addr, flat.nbytes)
+        fault = ffi.new("pk_fault *")
+        done: int = lib.pk_space_write(self._space, addr, ffi.from_buffer(flat), flat.nbytes, fault)
+        if fault.status != lib.PK_OK:
+            raise self.note(self.fault(fault, addr, done))
+        return done
+
+    def _check_range(self, addr: int, n: int) -> None:
+        """Every byte of a range must be there."""
+        fault, left, byte = ffi.new("pk_fault *"), ffi.new("uint64_t *"), ffi.new("char[1]")
         done = 0
         while done < n:
             self._check(addr + done)
             lib.pk_space_translate(self._space, addr + done, left, fault)
+            if fault.status == lib.PK_OK:  # the file may end within the page
+                step = min(left[0], n - done)
+                lib.pk_space_read(self._space, addr + done + step - 1, byte, 1, fault)
+                done += step
             if fault.status != lib.PK_OK:
                 raise self.note(self.fault(fault, addr + done, 0))
-            done += left[0]
 
     # -- physical memory ------------------------------------------------------------------------------------
 

@@ -79,10 +79,10 @@ class Symbols(Mapping[str, int]):
         if count > MAX_SYMBOLS:
             raise FormatError(f"{self.path}: symbol table of {count} entries (at most {MAX_SYMBOLS} are read)")
         c_layout = ffi.new("pk_symlayout *", layout)
-        with memoryview(strings) as view:
-            bad = lib.pk_symtab_add(
-                self._tab, ffi.from_buffer(entries), count, ffi.from_buffer("char[]", strings), view.nbytes, c_layout
-            )
+        size = memoryview(strings).nbytes
+        bad = lib.pk_symtab_add(
+            self._tab, ffi.from_buffer(entries), count, ffi.from_buffer("char[]", strings), size, c_layout
+        )
         if bad < 0:
             raise KvmError("out of memory")
         if bad > 0 and len(self) == 0:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import mmap
-import os
 from typing import Any
 
 from elftools.common.exceptions import ELFError
@@ -65,15 +64,14 @@ def probe(file: HostFile) -> Symbols | None:
         return None
     if file.size < 52:
         raise FormatError(f"{file.path}: ELF header: the file has only {file.size} bytes")
-    with os.fdopen(os.dup(file.fd), "rb") as raw, mmap.mmap(raw.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        stream: Any = data
-        if magic == OLF_MAGIC:
-            stream = _Renamed(data)
-        try:
-            return _read(file, ELFFile(stream), data)
-        except (ELFError, ConstructError, AttributeError, KeyError, TypeError, ValueError, OverflowError) as e:
-            # What pyelftools raises on damaged headers is not always an ELFError.
-            raise FormatError(f"{file.path}: damaged ELF file: {e}") from e
+    # Not closed here: views of it may live on in a traceback. The last of them lets it go.
+    data = mmap.mmap(file.fd, 0, access=mmap.ACCESS_READ)
+    stream: Any = _Renamed(data) if magic == OLF_MAGIC else data
+    try:
+        return _read(file, ELFFile(stream), data)
+    except (ELFError, ConstructError, AttributeError, KeyError, TypeError, ValueError, OverflowError) as e:
+        # What pyelftools raises on damaged headers is not always an ELFError.
+        raise FormatError(f"{file.path}: damaged ELF file: {e}") from e
 
 
 class _Renamed:
@@ -105,12 +103,10 @@ def _read(file: HostFile, elf: ELFFile, data: mmap.mmap) -> Symbols:
             continue
         strings = elf._get_section_header(header["sh_link"])
         shape = layout(bits, big_endian)
-        with (
-            memoryview(data) as view,
-            _section(file, view, "symbol table", header) as table,
-            _section(file, view, "string table", strings) as names,
-        ):
-            symbols.add_table(table, table.nbytes // shape.entry_size, names, shape)
+        view = memoryview(data)
+        table = _section(file, view, "symbol table", header)
+        names = _section(file, view, "string table", strings)
+        symbols.add_table(table, table.nbytes // shape.entry_size, names, shape)
         break
     return symbols
 

@@ -1,0 +1,132 @@
+"""Containers: compressed files, cut files, dump devices."""
+
+from __future__ import annotations
+
+import gzip
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import pykvm
+from pykvm.images.hostfile import HostFile
+
+
+@pytest.mark.parametrize(("suffix", "scheme"), [("gz", "gzip"), ("bz2", "bzip2"), ("xz", "xz"), ("zst", "zstd")])
+def test_compressed(mirbsd_dump_factory: Any, suffix: str, scheme: str) -> None:
+    dump = mirbsd_dump_factory(compress=suffix, compress_kernel=suffix)
+    with pykvm.Kvm(dump.core, dump.kernel, dump.swap) as kd:
+        assert [p.pid for p in kd.processes()] == [p.pid for p in dump.processes]
+        assert kd.image.files[0].compressed == scheme
+    with pykvm.Kvm(dump.core, dump.kernel, writable=True) as kd:
+        assert pykvm.kvm_write(kd, dump.pages[0][0], b"x", 1) == -1
+        assert pykvm.kvm_geterr(kd) == f"{dump.core}: compressed with {scheme}: cannot be written to"
+
+
+def test_expanded_once_and_sparse(tmp_path: Path) -> None:
+    """Zeros become holes, and the temporary file has no name."""
+    packed = tmp_path / "zeros.gz"
+    data = bytes(32 << 20) + b"end"
+    packed.write_bytes(gzip.compress(data, 1))
+    before = set(Path(tempfile.gettempdir()).glob("pykvm-*"))
+    file = HostFile(packed)
+    assert file.size == len(data)
+    assert file.pread(32 << 20, 10) == b"end"
+    import os
+
+    assert os.fstat(file.fd).st_blocks * 512 < 1 << 20
+    assert os.fstat(file.fd).st_nlink == 0
+    assert set(Path(tempfile.gettempdir()).glob("pykvm-*")) == before
+    file.close()
+
+
+def test_concatenated_streams(tmp_path: Path) -> None:
+    packed = tmp_path / "two.gz"
+    packed.write_bytes(gzip.compress(b"one") + gzip.compress(b"two"))
+    file = HostFile(packed)
+    assert file.pread(0, 10) == b"onetwo"
+    file.close()
+
+
+def test_compress_is_named(tmp_path: Path) -> None:
+    packed = tmp_path / "core.Z"
+    packed.write_bytes(b"\x1f\x9d\x90abc")
+    with pytest.raises(pykvm.FormatError, match=r"core\.Z: compressed with compress\(1\)"):
+        HostFile(packed)
+
+
+def test_a_core_that_is_still_being_copied(mirbsd_dump_factory: Any) -> None:
+    """What is there can be read; what is not gives a short count without a message, as the original does."""
+    whole = mirbsd_dump_factory()
+    size = whole.core.stat().st_size
+    va, pa = max(whole.pages, key=lambda pair: pair[1])
+    cut = whole.dump_offset + pa + 100
+    dump = mirbsd_dump_factory(truncate=cut)
+    with pykvm.Kvm(dump.core, dump.kernel) as kd:
+        assert kd.image.missing == size - cut
+        buf = bytearray(200)
+        assert pykvm.kvm_read(kd, va, buf, 200) == 100
+        assert pykvm.kvm_geterr(kd) == ""
+        assert pykvm.kvm_read(kd, va + 100, buf, 50) == 0
+        with pytest.raises(pykvm.AddressError) as caught:
+            kd.read(va, 200)
+        assert caught.value.address == va + 100
+        assert str(caught.value) == f"{dump.core}: ends before physical address {pa + 100:x}"
+
+
+def test_dump_device(mirbsd_dump_factory: Any) -> None:
+    dump = mirbsd_dump_factory(container="device")
+    with pykvm.Kvm(dump.core, dump.kernel, dump.swap) as kd:
+        buf = bytearray(4)
+        assert pykvm.kvm_read(kd, dump.symbols["nprocs"], buf, 4) == -1
+        assert pykvm.kvm_geterr(kd) == "no valid dump header"
+        for offset, message in (
+            (0, "invalid magic in cpu_hdr"),
+            (-1, "invalid dump offset - lseek"),
+            (1 << 40, "invalid magic in cpu_hdr"),
+            (dump.device_offset - 512, "invalid magic in cpu_hdr"),
+        ):
+            assert pykvm.kvm_dump_mkheader(kd, offset) == -1
+            assert pykvm.kvm_geterr(kd) == message
+        assert pykvm.kvm_dump_mkheader(kd, dump.device_offset) == 512
+        assert pykvm.kvm_read(kd, dump.symbols["nprocs"], buf, 4) == 4
+        assert pykvm.kvm_dump_mkheader(kd, dump.device_offset) == -1
+        assert pykvm.kvm_geterr(kd) == "already has a dump header"
+    with pykvm.Kvm(dump.core, dump.kernel, writable=True) as kd:
+        pykvm.kvm_dump_mkheader(kd, dump.device_offset)
+        assert pykvm.kvm_dump_inval(kd) == 0
+    with pykvm.Kvm(dump.core, dump.kernel) as kd:
+        pykvm.kvm_dump_mkheader(kd, dump.device_offset)
+        assert kd.read_u32(dump.symbols["dumpmag"]) == 0
+
+
+def test_raw_memory(mirbsd_dump_factory: Any) -> None:
+    dump = mirbsd_dump_factory(container="raw")
+    with pykvm.Kvm(dump.core, dump.kernel) as kd:
+        assert kd.info.format == "raw"
+        assert kd.unreadable is None
+        va, pa = dump.pages[0]
+        assert kd.read(va, 8) == kd.read_phys(pa, 8) == dump.core.read_bytes()[pa : pa + 8]
+
+
+def test_huge_sparse_file_opens(mirbsd_dump: Any, tmp_path: Path) -> None:
+    image = tmp_path / "sparse"
+    with open(image, "wb") as f:
+        f.truncate(1 << 40)
+        f.seek(123 << 32)
+        f.write(b"far")
+    with pykvm.Kvm(image, mirbsd_dump.kernel) as kd:
+        assert kd.read_phys(123 << 32, 4) == b"far\0"
+        assert kd.image.memory_size == 1 << 40
+        with pytest.raises(pykvm.AddressError):
+            kd.read_phys(1 << 40, 1)
+
+
+def test_several_files(mirbsd_dump: Any) -> None:
+    with pytest.raises(pykvm.FormatError, match="not the parts of one dump"):
+        pykvm.Kvm([mirbsd_dump.core, mirbsd_dump.core], mirbsd_dump.kernel)
+    with pykvm.Kvm([mirbsd_dump.core], mirbsd_dump.kernel) as kd:
+        assert kd.info.format == "savecore"
+    with pytest.raises(pykvm.KvmError, match="empty list"):
+        pykvm.Kvm([], mirbsd_dump.kernel)
