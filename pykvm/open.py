@@ -164,7 +164,7 @@ class Kvm(Memory):
         self._target = target
         if self._layout is not None:
             target.types.update(self._layout)
-        self._parts = Parts(self, image, self._symbols, self._swap)
+        self._parts = Parts(self, image, self._symbols, self._kernel, self._swap)
         self.attach(image, translation, target.byteorder, target.pointer_size)
         if translation is None:
             self._no_memory = "no valid dump header" + (f": {image.flaw}" if image.flaw else "")

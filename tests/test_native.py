@@ -393,7 +393,8 @@ def test_nlist_rule() -> None:
     lib.pk_symtab_add(tab, entries, 4, strings, len(strings), ffi.new("pk_symlayout *", SYMBOL))
     out = ffi.new("pk_symbol *")
 
-    def find(name: bytes) -> int | None:
-        return out.value if lib.pk_symtab_nlist(tab, name, len(name), out) else None
+    def find(name: bytes, aout: int = 0) -> int | None:
+        return out.value if lib.pk_symtab_nlist(tab, name, len(name), aout, out) else None
 
     assert [find(n) for n in (b"_etext", b"etext", b"_x", b"x", b"__x", b"_", b"y")] == [2, 1, 3, 3, None, 4, None]
+    assert [find(b"__etext", aout) for aout in (0, 1)] == [2, None]

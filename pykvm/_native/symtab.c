@@ -229,11 +229,11 @@ int pk_symtab_find(const pk_symtab *t, const char *name, uint64_t len, pk_symbol
     return 1;
 }
 
-int pk_symtab_nlist(const pk_symtab *t, const char *name, uint64_t len, pk_symbol *out)
+int pk_symtab_nlist(const pk_symtab *t, const char *name, uint64_t len, int aout, pk_symbol *out)
 {
     const uint32_t *slot = lookup(t, name, len);
 
-    if (len > 1 && name[0] == '_') {
+    if (len > 1 && name[0] == '_' && !(aout && name[1] == '_')) {
         const uint32_t *plain = lookup(t, name + 1, len - 1);
         if (plain != NULL && (slot == NULL || *plain > *slot))
             slot = plain;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import stat
 
@@ -76,6 +77,13 @@ class HostFile:
             return b"".join(parts)
         except OSError as e:
             raise KvmError(f"{self.path}: {e.strerror}") from e
+
+    def contains(self, data: bytes) -> bool:
+        """Whether these bytes are anywhere in the file."""
+        if self.size < len(data):
+            return False
+        with mmap.mmap(self.fd, 0, access=mmap.ACCESS_READ) as view:
+            return view.find(data) >= 0
 
     def exactly(self, offset: int, n: int, what: str) -> bytes:
         """n bytes at an offset, or FormatError that says which part of the file is missing."""

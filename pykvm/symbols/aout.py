@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from pykvm.errors import FormatError
 from pykvm.images.hostfile import HostFile
-from pykvm.symbols.base import Segment, SymbolLayout, Symbols
+from pykvm.symbols.base import SymbolLayout, Symbols
 
 OMAGIC, NMAGIC, ZMAGIC, QMAGIC = 0o407, 0o410, 0o413, 0o314
 MAGICS = (OMAGIC, NMAGIC, ZMAGIC, QMAGIC)
@@ -106,14 +106,4 @@ def probe(file: HostFile) -> Symbols | None:
     symbols = Symbols(file.path, None if header.old else header.mid.machine, header.mid.byteorder, n_type)
     symbols.format = "a.out"
     symbols.add_table(table, len(table) // shape.entry_size, strings, shape)
-    symbols.keep_file(file, _segments(header, text_at, text))
     return symbols
-
-
-def _segments(header: Exec, text_at: int, text: int) -> list[Segment]:
-    """a.out does not say where a kernel is loaded. It begins at a_entry, or, where the header is part of the
-    text (ZMAGIC of new headers), at the beginning of that page."""
-    if header.entry == 0:
-        return []
-    start = header.entry if text_at else header.entry & -header.mid.page
-    return [Segment(start, text_at, text + header.data)]

@@ -48,14 +48,6 @@ class SymbolLayout(NamedTuple):
     addr_desc_max: int
 
 
-class Segment(NamedTuple):
-    """Contents of the kernel file that are loaded at a virtual address."""
-
-    addr: int
-    offset: int
-    size: int
-
-
 class Symbols(Mapping[str, int]):
     """The symbols of one kernel: a mapping of names to addresses, in the names' own spelling.
 
@@ -69,10 +61,8 @@ class Symbols(Mapping[str, int]):
         self.path = path
         self.machine = machine
         self.byteorder = byteorder
-        self.segments: list[Segment] = []
         self._n_type = n_type
         self._tab = ffi.gc(lib.pk_symtab_new(int.from_bytes(os.urandom(8), "big")), lib.pk_symtab_free)
-        self._file: HostFile | None = None
 
     def add_table(self, entries: Any, count: int, strings: Any, layout: SymbolLayout) -> None:
         """Index `count` entries; FormatError if they are absurdly many or none of their names is in `strings`."""
@@ -91,10 +81,10 @@ class Symbols(Mapping[str, int]):
     def nlist(self, names: Iterable[str]) -> Iterator[tuple[int, int, int, int] | None]:
         """(n_value, n_type, n_other, n_desc) of each name by the rules of nlist(3); None for one that is not there."""
         out, lookup, tab, n_type = ffi.new("pk_symbol *"), lib.pk_symtab_nlist, self._tab, self._n_type
-        own = self.format == "a.out"  # in ELF the last two mean something else: nlist(3) leaves them 0
+        own = self.format == "a.out"  # in ELF the last two mean something else, and nlist(3) leaves them 0
         for name in names:
             raw = name.encode("utf-8", "surrogateescape")
-            if not lookup(tab, raw, len(raw), out):
+            if not lookup(tab, raw, len(raw), own, out):
                 yield None
             else:
                 kind, desc = out.type, out.desc
@@ -138,19 +128,6 @@ class Symbols(Mapping[str, int]):
             return found if found != MISS else missing(name)
 
         return symbol
-
-    def file_data(self, addr: int, n: int) -> bytes | None:
-        """What the kernel file holds for up to n bytes at a virtual address, None if nothing."""
-        for segment in self.segments:
-            if self._file is not None and segment.addr <= addr < segment.addr + segment.size:
-                inside = addr - segment.addr
-                return self._file.pread(segment.offset + inside, min(n, segment.size - inside))
-        return None
-
-    def keep_file(self, file: HostFile, segments: list[Segment]) -> None:
-        """The file that file_data() reads."""
-        self._file = file
-        self.segments = segments
 
     def all(self) -> Iterator[Symbol]:
         """Every symbol, in the table's order."""

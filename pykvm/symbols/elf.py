@@ -11,7 +11,7 @@ from elftools.elf.elffile import ELFFile
 
 from pykvm.errors import FormatError
 from pykvm.images.hostfile import HostFile
-from pykvm.symbols.base import Segment, SymbolLayout, Symbols
+from pykvm.symbols.base import SymbolLayout, Symbols
 
 # e_machine to kd.info's machine names.
 MACHINES = {
@@ -96,7 +96,6 @@ def _read(file: HostFile, elf: ELFFile, data: mmap.mmap) -> Symbols:
     big_endian = not elf.little_endian
     symbols = Symbols(file.path, machine, "big" if big_endian else "little", n_type)
     symbols.format = "ELF"
-    symbols.keep_file(file, _segments(elf, file))
     for i in range(_bounded(file, "e_shnum", elf.num_sections(), elf["e_shentsize"])):
         header = elf._get_section_header(i)
         if header["sh_type"] != "SHT_SYMTAB":
@@ -124,12 +123,3 @@ def _section(file: HostFile, view: memoryview, what: str, header: Any) -> memory
             f"{file.path}: {what}: sh_offset {offset} and sh_size {size} go beyond the end of the file ({file.size})"
         )
     return view[offset : offset + size]
-
-
-def _segments(elf: ELFFile, file: HostFile) -> list[Segment]:
-    found = []
-    for i in range(_bounded(file, "e_phnum", elf.num_segments(), elf["e_phentsize"])):
-        header = elf.get_segment(i).header
-        if header["p_type"] == "PT_LOAD" and header["p_filesz"]:
-            found.append(Segment(header["p_vaddr"], header["p_offset"], header["p_filesz"]))
-    return found

@@ -11,6 +11,7 @@ from pykvm.types.layout import Types
 
 if TYPE_CHECKING:
     from pykvm.images.base import Image
+    from pykvm.images.hostfile import HostFile
     from pykvm.memory import Memory
     from pykvm.records import FileRecord, ProcessRecord
     from pykvm.symbols.base import Symbols
@@ -51,6 +52,7 @@ class Parts:
     memory: Memory
     image: Image
     symbols: Symbols
+    kernel: HostFile | None = None
     swap: Sequence[SwapDevice] = field(default_factory=tuple)
 
     def address_of(self, name: str) -> int:

@@ -38,8 +38,9 @@ int pk_symtab_get(const pk_symtab *tab, uint64_t index, pk_symbol *out);
 /* Exact name; 1 found, 0 not. */
 int pk_symtab_find(const pk_symtab *tab, const char *name, uint64_t len, pk_symbol *out);
 /* By nlist(3)'s rule: the name, or (of a name that begins with '_') the rest of
-   it; of several the last in the table. */
-int pk_symtab_nlist(const pk_symtab *tab, const char *name, uint64_t len, pk_symbol *out);
+   it, which in a.out must not begin with another '_'; of several the last in the
+   table. */
+int pk_symtab_nlist(const pk_symtab *tab, const char *name, uint64_t len, int aout, pk_symbol *out);
 /* The value of an exact name, or PK_MISS (ask pk_symtab_find to be sure). */
 uint64_t pk_symtab_value(const pk_symtab *tab, const char *name, uint64_t len);
 

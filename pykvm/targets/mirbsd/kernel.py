@@ -44,18 +44,17 @@ class MirBSD(Target):
         return self.platform.translation(image, symbols)
 
     def check(self, parts: Parts) -> None:
-        """The namelist and the dump must hold the same version text, where both can be read."""
+        """A kernel file that holds a version text must hold the dump's."""
         version = parts.symbols.loose("version")
-        if version is None:
+        if version is None or parts.kernel is None:
             return
-        there = (parts.symbols.file_data(version.value, 256) or b"").partition(b"\n")[0]
         try:
             here = parts.memory.read_cstr(version.value, 256).partition(b"\n")[0]
         except KvmError:
             return
-        if there.startswith(b"MirBSD") and here and here != there:
+        if here and parts.kernel.contains(b"MirBSD#") and not parts.kernel.contains(here):
             raise FormatError(
-                f"bad namelist: {parts.symbols.path} is the kernel {text(there)!r}, the dump {parts.image.path} is of "
+                f"bad namelist: {parts.kernel.path} is not the kernel of {parts.image.path}, whose version is "
                 f"{text(here[:80])!r}"
             )
 
