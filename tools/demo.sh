@@ -11,6 +11,6 @@ show() {
 }
 
 show info ""
-show ps "-aux"
+show ps "-aux -w"
 show nm "allproc nprocs version"
 show read "version 64"

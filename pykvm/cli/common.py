@@ -45,10 +45,11 @@ def put_json(value: Any) -> None:
     print(json.dumps(value, indent=1, default=_plain))
 
 
-def put(line: str) -> None:
-    """A line of text, of whatever bytes the target's names had; control characters do not reach the terminal."""
+def put(line: str, limit: int | None = None) -> None:
+    """A line of text, of whatever bytes the target's names had, cut at `limit` columns; control characters do not
+    reach the terminal."""
     clean = "".join(c if c.isprintable() or c == "\t" or _undecoded(c) else f"\\x{ord(c):02x}" for c in line)
-    raw = clean.encode("utf-8", "surrogateescape") + b"\n"
+    raw = clean[:limit].encode("utf-8", "surrogateescape") + b"\n"
     if sys.stdout.isatty():
         raw = raw.decode("utf-8", "replace").encode()
     sys.stdout.flush()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import shutil
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -104,6 +106,7 @@ ALIASES = {
     "ucomm": "comm",
     "wmesg": "wchan",
 }
+WIDE = 132
 PLAIN = ("pid", "tt", "stat", "time", "command")
 USER = ("user", "pid", "ppid", "rss", "tt", "stat", "lstart", "time", "command")
 
@@ -117,6 +120,9 @@ def setup(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-x", action="store_true", help=everyone)
     parser.add_argument("-u", action="store_true", help="the columns " + " ".join(USER))
     parser.add_argument("-o", metavar="COLUMNS", action="append", help="columns: " + " ".join(COLUMNS))
+    parser.add_argument(
+        "-w", action="count", default=0, help="132 columns, not the terminal's; -ww: as long as they are"
+    )
     parser.add_argument("-p", metavar="PID", help="only these processes (a comma-separated list)")
 
 
@@ -130,7 +136,7 @@ def run(arguments: argparse.Namespace) -> None:
         if arguments.json:
             put_json([as_json(row) for row in rows])
         else:
-            table(chosen, rows)
+            table(chosen, rows, width(arguments.w))
     if wanted and not rows:
         raise KvmError(f"no such process: {arguments.p}")
 
@@ -162,8 +168,15 @@ def as_json(row: Row) -> dict[str, Any]:
     return found
 
 
-def table(columns: Sequence[Column], rows: Sequence[Row]) -> None:
-    """Aligned columns, the last one as long as it is."""
+def width(wide: int) -> int | None:
+    """Columns to show: a terminal's width unless -w; what goes to a file or pipe is not cut."""
+    if wide:
+        return WIDE if wide == 1 else None
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def table(columns: Sequence[Column], rows: Sequence[Row], limit: int | None) -> None:
+    """Aligned columns, the last one as long as it is, lines cut at `limit`."""
     lines = [[c.title for c in columns]]
     for row in rows:
         values = [c.show(row) for c in columns]
@@ -176,4 +189,4 @@ def table(columns: Sequence[Column], rows: Sequence[Row]) -> None:
         ]
         if not columns[-1].right:
             cells[-1] = line[-1]
-        put(" ".join(cells).rstrip())
+        put(" ".join(cells).rstrip(), limit)
