@@ -120,9 +120,7 @@ def setup(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-x", action="store_true", help=everyone)
     parser.add_argument("-u", action="store_true", help="the columns " + " ".join(USER))
     parser.add_argument("-o", metavar="COLUMNS", action="append", help="columns: " + " ".join(COLUMNS))
-    parser.add_argument(
-        "-w", action="count", default=0, help="132 columns; -ww: whole lines"
-    )
+    parser.add_argument("-w", action="count", default=0, help="132 columns; -ww: whole lines")
     parser.add_argument("-p", metavar="PID", help="only these processes (a comma-separated list)")
 
 
