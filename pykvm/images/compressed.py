@@ -18,10 +18,36 @@ from pykvm.errors import FormatError, KvmError
 from pykvm.progress import Progress
 
 BLOCK = 1 << 16
+ZEROS = bytes(BLOCK)
 
 
-def _zstd(raw: IO[bytes]) -> Any:
-    return zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True)
+class _Zstd:
+    """A zstd stream as a file. Unlike zstandard's own reader it notices that the last frame is cut."""
+
+    # A block of 4 bytes may stand for 128 KB: this bounds what one call can give to 32 MB.
+    INPUT = 1024
+
+    def __init__(self, raw: IO[bytes]) -> None:
+        self.raw = raw
+        self.frame: Any = None
+        self.left = b""
+
+    def read(self, size: int) -> bytes:
+        """The next piece (of any size), or b"" at the end."""
+        while True:
+            data = self.left or self.raw.read(self.INPUT)
+            self.left = b""
+            if not data:
+                if self.frame is not None:
+                    raise EOFError
+                return b""
+            if self.frame is None:
+                self.frame = zstandard.ZstdDecompressor().decompressobj()
+            out: bytes = self.frame.decompress(data)
+            if self.frame.eof:
+                self.left, self.frame = self.frame.unused_data, None
+            if out:
+                return out
 
 
 # Magic numbers: RFC 1952, bzip2(1), the .xz file format 1.2, RFC 8878, compress(1).
@@ -29,7 +55,7 @@ SCHEMES: tuple[tuple[str, bytes, Callable[[IO[bytes]], Any] | None], ...] = (
     ("gzip", b"\x1f\x8b\x08", lambda raw: gzip.GzipFile(fileobj=raw)),
     ("bzip2", b"BZh", bz2.BZ2File),
     ("xz", b"\xfd7zXZ\x00", lzma.LZMAFile),
-    ("zstd", b"\x28\xb5\x2f\xfd", _zstd),
+    ("zstd", b"\x28\xb5\x2f\xfd", _Zstd),
     ("compress", b"\x1f\x9d", None),
 )
 MAGIC_SIZE = max(len(magic) for _, magic, _ in SCHEMES)
@@ -68,19 +94,22 @@ def expand(fd: int, path: str, scheme: str) -> int:
 
 
 def _copy(stream: Any, out: int, tick: Callable[[], None]) -> None:
-    zeros = bytes(BLOCK)
     offset = 0
     while True:
-        block = stream.read(BLOCK)
-        if not block:
+        piece = memoryview(stream.read(BLOCK))
+        if not piece:
             break
-        if block != zeros[: len(block)]:
-            view = memoryview(block)
-            while view:
-                n = os.pwrite(out, view, offset)
-                view = view[n:]
-                offset += n
-        else:
+        for start in range(0, len(piece), BLOCK):
+            block = piece[start : start + BLOCK]
+            if block != ZEROS[: len(block)]:
+                _write(out, block, offset)
             offset += len(block)
         tick()
     os.ftruncate(out, offset)
+
+
+def _write(out: int, block: memoryview, offset: int) -> None:
+    while block:
+        n = os.pwrite(out, block, offset)
+        block = block[n:]
+        offset += n

@@ -1,0 +1,49 @@
+"""What the tests of hostile input share: damaging a file, and using a dump in every way."""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pykvm
+
+
+def poke(path: Path, offset: int, data: bytes) -> None:
+    with open(path, "r+b") as f:
+        f.seek(offset)
+        f.write(data)
+
+
+def triage(core: Path, kernel: Path, swap: Path | None = None) -> list[str]:
+    """Everything that one does with a dump; the messages of what failed."""
+    messages: list[str] = []
+
+    def attempt(call: Callable[[], Any]) -> Any:
+        try:
+            return call()
+        except pykvm.KvmError as e:
+            messages.append(str(e))
+            return None
+
+    start = time.monotonic()
+    kd = attempt(lambda: pykvm.Kvm(core, kernel, swap))
+    if kd is not None:
+        with kd:
+            attempt(lambda: kd.info)
+            attempt(lambda: kd.target.facts(kd.parts))
+            for p in attempt(kd.processes) or []:
+                attempt(lambda p=p: kd.argv(p))
+                attempt(lambda p=p: kd.environ(p))
+                for name in pykvm.records.PROCESS_NAMES:
+                    getattr(p, name)
+                assert len(bytes(p)) in (1020, 984)
+            for call in (kd.files, kd.loadavg, kd.dmesg):
+                attempt(call)
+            pykvm.kvm_getproc2(kd, pykvm.KERN_PROC_KTHREAD, 0)
+            pykvm.kvm_dump_wrtheader(kd, io.BytesIO(), 4096)
+    assert time.monotonic() - start < 5
+    assert all(m and "\n" not in m for m in messages)
+    return messages
