@@ -151,8 +151,7 @@ class Memory:
 
     def transfer(self, call: Any, addr: int, buf: Any, n: int, fault: Any) -> int:
         """Run pk_space_read or pk_space_write; the bytes moved."""
-        self._check(addr)
-        got: int = call(self._space, addr, buf, n, fault)
+        got: int = call(self._space_for(addr), addr, buf, n, fault)
         return got
 
     def read_cstr(self, addr: int, limit: int = 4096) -> bytes:
@@ -191,10 +190,10 @@ class Memory:
             return ok
         if size < 0 or offset < 0 or stride < size or offset + (count - 1) * stride + size > len(out):
             raise ValueError("gather beyond the end of the buffer")
-        self._check(0)
+        space = self._space_for(0)
         fault = ffi.new("pk_fault *")
         done = lib.pk_space_gather(
-            self._space,
+            space,
             ffi.from_buffer("uint64_t[]", table),
             count,
             size,
@@ -215,10 +214,10 @@ class Memory:
         AddressError for a pointer that cannot be followed (`address` is the element); KvmError for a loop that
         does not go through head, or more elements than limit.
         """
-        self._check(head)
+        space = self._space_for(head)
         fault, out = ffi.new("pk_fault *"), ffi.new("uint64_t **")
         count = lib.pk_space_walk(
-            self._space, head, next_offset % (1 << 64), self._pointer_size, circular, max(limit, 0), out, fault
+            space, head, next_offset % (1 << 64), self._pointer_size, circular, max(limit, 0), out, fault
         )
         try:
             if fault.status == lib.PK_ELOOP:
@@ -237,30 +236,29 @@ class Memory:
         KvmError if the handle was not opened for writing, or its dump is compressed; AddressError for memory that
         is not there.
         """
-        self._check(addr)
-        file = self._image.files[0] if self._image is not None else None
+        space, image = self._space_for(addr), self._image
+        file = image.files[0] if image is not None else None
         if file is not None and not file.writable:
             raise self.note(KvmError(f"{file.path}: not opened for writing"))
         if file is not None and file.compressed:
             raise self.note(KvmError(f"{file.path}: compressed with {file.compressed}: cannot be written to"))
         flat = memoryview(data).cast("B")
-        self._check_range(addr, flat.nbytes)
+        self._check_range(space, addr, flat.nbytes)
         fault = ffi.new("pk_fault *")
-        done: int = lib.pk_space_write(self._space, addr, ffi.from_buffer(flat), flat.nbytes, fault)
+        done: int = lib.pk_space_write(space, addr, ffi.from_buffer(flat), flat.nbytes, fault)
         if fault.status != lib.PK_OK:
             raise self.note(self.fault(fault, addr, done))
         return done
 
-    def _check_range(self, addr: int, n: int) -> None:
+    def _check_range(self, space: Any, addr: int, n: int) -> None:
         """Every byte of a range must be there."""
         fault, left, byte = ffi.new("pk_fault *"), ffi.new("uint64_t *"), ffi.new("char[1]")
         done = 0
         while done < n:
-            self._check(addr + done)
-            lib.pk_space_translate(self._space, addr + done, left, fault)
+            lib.pk_space_translate(space, addr + done, left, fault)
             if fault.status == lib.PK_OK:  # the file may end within the page
                 step = min(left[0], n - done)
-                lib.pk_space_read(self._space, addr + done + step - 1, byte, 1, fault)
+                lib.pk_space_read(space, addr + done + step - 1, byte, 1, fault)
                 done += step
             if fault.status != lib.PK_OK:
                 raise self.note(self.fault(fault, addr + done, 0))
@@ -269,30 +267,36 @@ class Memory:
 
     def translate(self, addr: int) -> int:
         """Physical address of a kernel virtual address, or AddressError."""
-        self._check(addr)
+        space = self._space_for(addr)
         fault = ffi.new("pk_fault *")
-        pa: int = lib.pk_space_translate(self._space, addr, ffi.new("uint64_t *"), fault)
+        pa: int = lib.pk_space_translate(space, addr, ffi.new("uint64_t *"), fault)
         if fault.status != lib.PK_OK:
             raise self.note(self.fault(fault, addr, 0))
         return pa
 
     def read_phys(self, paddr: int, n: int) -> bytes:
         """n bytes of physical memory, or AddressError."""
-        if self._image is None:
+        image = self._image
+        if image is None:
             raise self.note(KvmError(self._no_memory))
         try:
-            return self._image.read(paddr, n)
+            return image.read(paddr, n)
         except KvmError as e:
             raise self.note(e) from None
 
     # -- errors ---------------------------------------------------------------------------------------------
 
-    def _check(self, addr: int) -> None:
-        """There must be memory to read, and an address that C can take."""
-        if self._space is None:
+    def _space_for(self, addr: int) -> Any:
+        """The space to read from, of which there must be one, at an address that C can take.
+
+        It is fetched once for each call: another thread may close the handle in between.
+        """
+        space = self._space
+        if space is None:
             raise self.note(KvmError(self._no_memory))
         if not 0 <= addr < 1 << 64:
             raise self.note(AddressError(f"invalid address ({addr:x})", addr))
+        return space
 
     def fault(self, fault: Any, addr: int, done: int) -> KvmError:
         """What pk_fault says, as an error with kvm(3)'s text; `done` bytes from addr were there."""

@@ -39,7 +39,10 @@ def kvm_nlist(kd: Kvm, nl: Sequence[Nlist]) -> int:
         symbols = kd.symbols
     except KvmError:
         return -1
-    wanted = list(takewhile(lambda entry: entry.n_name, nl))
+    try:
+        wanted = list(takewhile(lambda entry: entry.n_name, nl))
+    except AttributeError as e:
+        raise TypeError("nl must be a list of Nlist") from e
     missing = 0
     for entry, found in zip(wanted, symbols.nlist(str(entry.n_name) for entry in wanted), strict=True):
         if found is None:

@@ -13,7 +13,7 @@ from pykvm import images, symbols, targets
 from pykvm.constants import KERN_PROC_KTHREAD, KVM_NO_FILES
 from pykvm.errors import FormatError, KvmError
 from pykvm.images.base import Image
-from pykvm.images.hostfile import MAXPATHLEN, HostFile
+from pykvm.images.hostfile import MAXPATHLEN, HostFile, Path
 from pykvm.memory import CLOSED, Memory
 from pykvm.records import FileRecord, ProcessRecord
 from pykvm.symbols.base import Symbols
@@ -21,7 +21,6 @@ from pykvm.targets.base import Parts, SwapDevice, Target, Thread
 from pykvm.types import layout as layouts
 from pykvm.types.layout import Types
 
-Path = str | os.PathLike[str]
 ERRBUF = 2048  # _POSIX2_LINE_MAX: the size of the handle's message and of a caller's errbuf
 FIRST_SWAP_PAGE = 1  # of all swap space: page 0 is never used
 
@@ -111,7 +110,7 @@ class Kvm(Memory):
     def _open_core(self, core: Path | Sequence[Path] | None, flags: int) -> None:
         if core is None:
             raise KvmError(f"live kernels of {os.uname().sysname} are not read: name a dump (core, -M)")
-        paths = [core] if isinstance(core, (str, os.PathLike)) else list(core)
+        paths = [core] if isinstance(core, (str, bytes, os.PathLike)) else list(core)
         if not paths:
             raise KvmError("an empty list of core files")
         for path in paths:
@@ -289,18 +288,25 @@ class Kvm(Memory):
 
     def threads(self, p: ProcessRecord) -> list[Thread]:
         """The threads of a process."""
+        if not isinstance(p, ProcessRecord):
+            raise TypeError("p must be a process record")
         with _Recorded(self):
             return self.target.threads(self.parts, p)
 
     def argv(self, p: ProcessRecord, nchr: int = 0) -> list[bytes]:
         """The argument vector; empty for a zombie or a process without. nchr: most bytes, 0 for all."""
-        with _Recorded(self):
-            return self.target.arguments(self.parts, p, False, nchr) or []
+        return self.vector(p, False, nchr) or []
 
     def environ(self, p: ProcessRecord, nchr: int = 0) -> list[bytes]:
         """The environment, as argv()."""
+        return self.vector(p, True, nchr) or []
+
+    def vector(self, p: ProcessRecord, environment: bool, nchr: int) -> list[bytes] | None:
+        """What kvm_getargv(3) or kvm_getenvv(3) gives, raising; None: the process has none."""
+        if not isinstance(p, ProcessRecord):
+            raise TypeError("p must be a process record")
         with _Recorded(self):
-            return self.target.arguments(self.parts, p, True, nchr) or []
+            return self.target.arguments(self.parts, p, environment, nchr)
 
     def loadavg(self) -> list[float]:
         """The load averages of 1, 5 and 15 minutes."""

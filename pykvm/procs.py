@@ -27,12 +27,12 @@ def kvm_getargv(kd: Kvm, p: ProcessRecord, nchr: int) -> list[bytes] | None:
 
     nchr: the most bytes to collect, NULs included (the string that reaches it is cut and ends the vector); 0: all.
     """
-    return attempt(kd, "kvm_getargv", lambda: kd.target.arguments(kd.parts, p, False, nchr))
+    return attempt(kd, "kvm_getargv", lambda: kd.vector(p, False, nchr))
 
 
 def kvm_getenvv(kd: Kvm, p: ProcessRecord, nchr: int) -> list[bytes] | None:
     """The environment of a process, as kvm_getargv; None also if it is empty."""
-    return attempt(kd, "kvm_getenvv", lambda: kd.target.arguments(kd.parts, p, True, nchr))
+    return attempt(kd, "kvm_getenvv", lambda: kd.vector(p, True, nchr))
 
 
 def kvm_getargv2(kd: Kvm, p: ProcessRecord, nchr: int) -> list[bytes] | None:

@@ -123,6 +123,8 @@ def test_unreadable(mirbsd_dump_factory: Any) -> None:
 def test_names_that_cannot_be(mirbsd_dump: Any) -> None:
     with pytest.raises(pykvm.KvmError, match="null"):
         pykvm.Kvm("a\0b", mirbsd_dump.kernel)
+    with pykvm.Kvm(os.fsencode(mirbsd_dump.core), os.fsencode(mirbsd_dump.kernel)) as kd:
+        assert kd.info.system == "MirBSD"
     with pytest.raises(TypeError):
         pykvm.kvm_openfiles(5, mirbsd_dump.core, None, 0)  # type: ignore[arg-type]
     with pytest.raises(pykvm.KvmError, match="File name too long"):
@@ -212,3 +214,19 @@ def test_closed(mirbsd_dump: Any) -> None:
     assert records[0].pid == mirbsd_dump.processes[0].pid  # records are the user's
     assert symbol_early["nprocs"] == at
     assert repr(kd) == "<Kvm, closed>"
+
+
+def test_wrong_calls(mirbsd_dump: Any) -> None:
+    with pykvm.Kvm(mirbsd_dump.core, mirbsd_dump.kernel) as kd:
+        for call in (
+            lambda: kd.argv(None),  # type: ignore[arg-type]
+            lambda: kd.threads(7),  # type: ignore[arg-type]
+            lambda: pykvm.kvm_getenvv(kd, "init", 0),  # type: ignore[arg-type]
+            lambda: pykvm.kvm_nlist(kd, ["_nprocs"]),  # type: ignore[list-item]
+            lambda: pykvm.Nlist(b"_nprocs"),  # type: ignore[arg-type]
+            lambda: pykvm.kvm_getprocs(kd, 1, "init"),  # type: ignore[arg-type]
+            lambda: kd.read(None, 4),  # type: ignore[arg-type]
+            lambda: kd.gather([1.5], 4),
+        ):
+            with pytest.raises(TypeError):
+                call()

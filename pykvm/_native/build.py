@@ -28,7 +28,7 @@ ffi.set_source(
     include_dirs=[os.path.relpath(HERE)],
     depends=[os.path.relpath(p) for p in [*sorted(HERE.glob("decl/*.h")), HERE / "core.h"]],
     # The flags of the build itself (CFLAGS) come after these: the sanitizer and CI builds add theirs.
-    extra_compile_args=["-std=gnu11", "-O2", "-Wall", "-Wextra"],
+    extra_compile_args=["-std=gnu11", "-D_FILE_OFFSET_BITS=64", "-O2", "-Wall", "-Wextra"],
     libraries=["pthread"],
 )
 

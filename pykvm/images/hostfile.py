@@ -9,19 +9,20 @@ import stat
 from pykvm.errors import FormatError, KvmError
 from pykvm.images import compressed
 
+Path = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 MAXPATHLEN = 1024
 
 
 class HostFile:
     """An open file: `path` as given, `fd`, `size` in bytes, `writable`, `compressed` (the scheme, or None)."""
 
-    def __init__(self, path: str | os.PathLike[str], flags: int = os.O_RDONLY) -> None:
+    def __init__(self, path: Path, flags: int = os.O_RDONLY) -> None:
         """Open a regular file or block device; KvmError `<path>: <reason>` if that cannot be.
 
         A compressed file is expanded into an unlinked temporary file, which `fd` then is. kvm_openfiles(3)
         leaves special files to the reads that follow; here a directory, FIFO or socket is refused at once.
         """
-        self.path = os.fspath(path)
+        self.path = os.fsdecode(path)
         self.compressed: str | None = None
         access = flags & os.O_ACCMODE
         self.readable = access in (os.O_RDONLY, os.O_RDWR)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 
 from pykvm.errors import FormatError, KvmError
-from pykvm.images.hostfile import HostFile
+from pykvm.images.hostfile import HostFile, Path
 from pykvm.types import dwarf
 from pykvm.types.layout import Types
 
@@ -17,7 +16,7 @@ Reader = Callable[[HostFile, "set[str] | None"], "Types | None"]
 READERS: tuple[Reader, ...] = (dwarf.read,)
 
 
-def kernel_types(path: str | os.PathLike[str], names: set[str] | None = None) -> Types:
+def kernel_types(path: Path, names: set[str] | None = None) -> Types:
     """The structures that a kernel file describes, all or those named.
 
     KvmError if it carries no type information, or not one that is asked for.

@@ -136,9 +136,9 @@ def _number(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_STRUCT
 
 
-def load(path: str | os.PathLike[str]) -> Types:
+def load(path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> Types:
     """A layout file; KvmError if it cannot be read, FormatError if it is no such file."""
-    name = os.fspath(path)
+    name = os.fsdecode(path)
     try:
         with open(name, "rb") as f:
             raw = f.read(MAX_FILE + 1)
