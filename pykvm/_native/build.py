@@ -10,7 +10,7 @@ from cffi import FFI
 
 HERE = Path(__file__).resolve().parent
 DECLS = ("fault", "image", "mmu", "space", "symtab")
-SOURCES = ("image", "mmu", "pmeg", "space", "list", "symtab")
+SOURCES = ("image", "extents", "mmu", "pmeg", "space", "list", "symtab")
 
 
 def cdef() -> str:

@@ -47,11 +47,41 @@ static inline void pk_set_fault(pk_fault *f, int status, uint64_t addr, int os_e
     f->os_error = os_error;
 }
 
-/* image.c: where the bytes of addr lie in mapped memory, and how many follow
-   there in one piece; NULL if they are not mapped or not there. */
+/* image.c */
+typedef struct {
+    int fd;
+    uint64_t size;
+    const uint8_t *map;     /* NULL where the host could not map it */
+} pk_file;
+
+/* What a kind of image does; each is a file of its own. */
+typedef struct {
+    /* Move the first part of a transfer (to rbuf or from wbuf, one of them NULL)
+       that is one piece in this image; bytes moved, fault->status set if that is
+       all there is. */
+    uint64_t (*move)(const pk_image *image, uint64_t addr, void *rbuf, const void *wbuf, uint64_t n, pk_fault *fault);
+    /* Where the bytes of addr are mapped, and how many follow there in one piece;
+       NULL if they are not. No function: never. */
+    const uint8_t *(*window)(const pk_image *image, uint64_t addr, uint64_t *avail);
+    void (*free)(void *kind);
+    int writable;
+} pk_image_ops;
+
+struct pk_image {
+    atomic_int refs;
+    uint32_t nfiles;
+    pk_file *files;
+    const pk_image_ops *ops;    /* NULL: no memory yet */
+    void *kind;
+};
+
+void pk_image_become(pk_image *image, const pk_image_ops *ops, void *kind);
 const uint8_t *pk_image_window(const pk_image *image, uint64_t addr, uint64_t *avail);
 int pk_image_is_mapped(const pk_image *image);
 pk_image *pk_image_ref(pk_image *image);
+/* Up to n bytes between a file and memory; `addr` is what a fault names. */
+uint64_t pk_file_move(const pk_file *file, uint64_t off, void *rbuf, const void *wbuf, uint64_t n, uint64_t addr,
+                      pk_fault *fault);
 
 /* mmu.c: *pa and *left (bytes to the end of the page), or a fault; 1 or 0. */
 int pk_mmu_translate(const pk_mmu *mmu, const pk_image *image, uint64_t va, uint64_t *pa, uint64_t *left,

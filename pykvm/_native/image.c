@@ -1,24 +1,10 @@
-/* Images: physical addresses over mapped files, by extents. */
+/* Images: files, references, and the way to the kind of image that serves a read. */
 #include "core.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <unistd.h>
-
-typedef struct {
-    int fd;
-    uint64_t size;
-    const uint8_t *map;     /* NULL where the host could not map it */
-} file_t;
-
-struct pk_image {
-    atomic_int refs;
-    uint32_t nfiles;
-    file_t *files;
-    size_t nextents;
-    pk_extent *extents;     /* sorted by addr, none overlapping */
-};
 
 pk_image *pk_image_new(void)
 {
@@ -45,14 +31,15 @@ void pk_image_unref(pk_image *image)
         close(image->files[i].fd);
     }
     free(image->files);
-    free(image->extents);
+    if (image->ops != NULL)
+        image->ops->free(image->kind);
     free(image);
 }
 
 int pk_image_add_file(pk_image *image, int fd, uint64_t size, int map)
 {
-    file_t *files = realloc(image->files, (image->nfiles + 1) * sizeof(*files));
-    file_t *file;
+    pk_file *files = realloc(image->files, (image->nfiles + 1) * sizeof(*files));
+    pk_file *file;
 
     if (files == NULL)
         return -ENOMEM;
@@ -72,105 +59,38 @@ int pk_image_add_file(pk_image *image, int fd, uint64_t size, int map)
     return (int)image->nfiles++;
 }
 
-static int by_addr(const void *a, const void *b)
+void pk_image_become(pk_image *image, const pk_image_ops *ops, void *kind)
 {
-    const pk_extent *x = a, *y = b;
-
-    return x->addr < y->addr ? -1 : x->addr > y->addr;
-}
-
-int64_t pk_image_set_extents(pk_image *image, const pk_extent *extents, size_t count)
-{
-    pk_extent *copy;
-
-    if (count > SIZE_MAX / sizeof(*copy))
-        return -2;
-    for (size_t i = 0; i < count; i++) {
-        const pk_extent *e = &extents[i];
-        if (e->file >= image->nfiles || e->size == 0 || e->addr + (e->size - 1) < e->addr ||
-            e->offset + (e->size - 1) < e->offset)
-            return (int64_t)i;
-    }
-    copy = malloc(count * sizeof(*copy) + 1);
-    if (copy == NULL)
-        return -2;
-    if (count > 0)
-        memcpy(copy, extents, count * sizeof(*copy));
-    qsort(copy, count, sizeof(*copy), by_addr);
-    for (size_t i = 1; i < count; i++)
-        if (copy[i - 1].addr + (copy[i - 1].size - 1) >= copy[i].addr) {
-            free(copy);
-            return (int64_t)i;
-        }
-    free(image->extents);
-    image->extents = copy;
-    image->nextents = count;
-    return -1;
+    if (image->ops != NULL)
+        image->ops->free(image->kind);
+    image->ops = ops;
+    image->kind = kind;
 }
 
 int pk_image_is_mapped(const pk_image *image)
 {
+    if (image->ops == NULL || image->ops->window == NULL)
+        return 0;
     for (uint32_t i = 0; i < image->nfiles; i++)
         if (image->files[i].map == NULL)
             return 0;
     return 1;
 }
 
-/* The extent that holds addr. */
-static inline const pk_extent *find(const pk_image *image, uint64_t addr)
-{
-    size_t lo = 0, hi = image->nextents;
-
-    while (lo < hi) {
-        size_t mid = lo + (hi - lo) / 2;
-        const pk_extent *e = &image->extents[mid];
-        if (addr < e->addr)
-            hi = mid;
-        else if (addr - e->addr >= e->size)
-            lo = mid + 1;
-        else
-            return e;
-    }
-    return NULL;
-}
-
 const uint8_t *pk_image_window(const pk_image *image, uint64_t addr, uint64_t *avail)
 {
-    const pk_extent *e = find(image, addr);
-    const file_t *file;
-    uint64_t off, left;
-
-    if (e == NULL)
+    if (image->ops == NULL || image->ops->window == NULL)
         return NULL;
-    file = &image->files[e->file];
-    off = e->offset + (addr - e->addr);
-    left = e->size - (addr - e->addr);
-    if (file->map == NULL || off >= file->size)
-        return NULL;
-    if (left > file->size - off)
-        left = file->size - off;
-    *avail = left;
-    return file->map + off;
+    return image->ops->window(image, addr, avail);
 }
 
-/* Move the part of a transfer that lies in one extent; bytes moved. */
-static uint64_t move(const pk_image *image, uint64_t addr, void *rbuf, const void *wbuf, uint64_t n, pk_fault *fault)
+uint64_t pk_file_move(const pk_file *file, uint64_t off, void *rbuf, const void *wbuf, uint64_t n, uint64_t addr,
+                      pk_fault *fault)
 {
-    const pk_extent *e = find(image, addr);
-    const file_t *file;
-    uint64_t off, left, done = 0;
+    uint64_t done = 0;
 
-    if (e == NULL) {
-        pk_set_fault(fault, PK_EPHYS, addr, 0);
-        return 0;
-    }
-    file = &image->files[e->file];
-    off = e->offset + (addr - e->addr);
-    left = e->size - (addr - e->addr);
-    if (n > left)
-        n = left;
     /* A dump must not grow when it is written to, so the end of the file bounds
-       both directions. A file of unknown size (a device) has size UINT64_MAX. */
+       both directions. */
     if (off >= file->size) {
         pk_set_fault(fault, PK_EEOF, addr, 0);
         return 0;
@@ -206,10 +126,13 @@ static uint64_t transfer(const pk_image *image, uint64_t addr, void *rbuf, const
     uint64_t done = 0;
 
     pk_set_fault(fault, PK_OK, 0, 0);
+    if (n > 0 && (image->ops == NULL || (wbuf != NULL && !image->ops->writable))) {
+        pk_set_fault(fault, PK_EPHYS, addr, 0);
+        return 0;
+    }
     while (done < n) {
-        uint64_t got = move(image, addr + done, rbuf != NULL ? (char *)rbuf + done : NULL,
-                            wbuf != NULL ? (const char *)wbuf + done : NULL, n - done, fault);
-        done += got;
+        done += image->ops->move(image, addr + done, rbuf != NULL ? (char *)rbuf + done : NULL,
+                                 wbuf != NULL ? (const char *)wbuf + done : NULL, n - done, fault);
         if (fault->status != PK_OK)
             break;
     }

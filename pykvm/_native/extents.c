@@ -1,0 +1,96 @@
+/* Images whose memory lies uncompressed in the files, in a few pieces. */
+#include "core.h"
+
+typedef struct {
+    size_t count;
+    pk_extent extents[];    /* sorted by addr, none overlapping */
+} extents_t;
+
+static int by_addr(const void *a, const void *b)
+{
+    const pk_extent *x = a, *y = b;
+
+    return x->addr < y->addr ? -1 : x->addr > y->addr;
+}
+
+/* The extent that holds addr. */
+static inline const pk_extent *find(const extents_t *x, uint64_t addr)
+{
+    size_t lo = 0, hi = x->count;
+
+    while (lo < hi) {
+        size_t mid = lo + (hi - lo) / 2;
+        const pk_extent *e = &x->extents[mid];
+        if (addr < e->addr)
+            hi = mid;
+        else if (addr - e->addr >= e->size)
+            lo = mid + 1;
+        else
+            return e;
+    }
+    return NULL;
+}
+
+static const uint8_t *window(const pk_image *image, uint64_t addr, uint64_t *avail)
+{
+    const pk_extent *e = find(image->kind, addr);
+    const pk_file *file;
+    uint64_t off, left;
+
+    if (e == NULL)
+        return NULL;
+    file = &image->files[e->file];
+    off = e->offset + (addr - e->addr);
+    left = e->size - (addr - e->addr);
+    if (file->map == NULL || off >= file->size)
+        return NULL;
+    if (left > file->size - off)
+        left = file->size - off;
+    *avail = left;
+    return file->map + off;
+}
+
+static uint64_t move(const pk_image *image, uint64_t addr, void *rbuf, const void *wbuf, uint64_t n, pk_fault *fault)
+{
+    const pk_extent *e = find(image->kind, addr);
+    uint64_t inside;
+
+    if (e == NULL) {
+        pk_set_fault(fault, PK_EPHYS, addr, 0);
+        return 0;
+    }
+    inside = addr - e->addr;
+    if (n > e->size - inside)
+        n = e->size - inside;
+    return pk_file_move(&image->files[e->file], e->offset + inside, rbuf, wbuf, n, addr, fault);
+}
+
+static const pk_image_ops OPS = {.move = move, .window = window, .free = free, .writable = 1};
+
+int64_t pk_image_set_extents(pk_image *image, const pk_extent *extents, size_t count)
+{
+    extents_t *x;
+
+    if (count > (SIZE_MAX - sizeof(*x)) / sizeof(*extents))
+        return -2;
+    for (size_t i = 0; i < count; i++) {
+        const pk_extent *e = &extents[i];
+        if (e->file >= image->nfiles || e->size == 0 || e->addr + (e->size - 1) < e->addr ||
+            e->offset + (e->size - 1) < e->offset)
+            return (int64_t)i;
+    }
+    x = malloc(sizeof(*x) + count * sizeof(*extents));
+    if (x == NULL)
+        return -2;
+    x->count = count;
+    if (count > 0)
+        memcpy(x->extents, extents, count * sizeof(*extents));
+    qsort(x->extents, count, sizeof(*extents), by_addr);
+    for (size_t i = 1; i < count; i++)
+        if (x->extents[i - 1].addr + (x->extents[i - 1].size - 1) >= x->extents[i].addr) {
+            free(x);
+            return (int64_t)i;
+        }
+    pk_image_become(image, &OPS, x);
+    return -1;
+}
