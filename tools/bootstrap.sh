@@ -8,6 +8,10 @@ python3 -c 'import venv, ensurepip' 2>/dev/null || missing="$missing python3-ven
 python3 -c 'import os, sys, sysconfig; sys.exit(not os.path.exists(os.path.join(sysconfig.get_paths()["include"], "Python.h")))' ||
     missing="$missing python3-dev"
 command -v cc >/dev/null 2>&1 || missing="$missing gcc libc6-dev"
+# The codecs of compressed dumps: Debian's package for each header.
+for need in libdeflate.h:libdeflate-dev zstd.h:libzstd-dev snappy-c.h:libsnappy-dev; do
+    echo "#include <${need%%:*}>" | cc -E -x c - >/dev/null 2>&1 || missing="$missing ${need##*:}"
+done
 if [ -n "$missing" ]; then
     if ! command -v apt-get >/dev/null 2>&1; then
         echo "pykvm: please install:$missing" >&2

@@ -9,8 +9,8 @@ from pathlib import Path
 from cffi import FFI
 
 HERE = Path(__file__).resolve().parent
-DECLS = ("fault", "image", "mmu", "space", "symtab")
-SOURCES = ("image", "extents", "mmu", "pmeg", "space", "list", "symtab")
+DECLS = ("fault", "image", "pages", "mmu", "space", "symtab")
+SOURCES = ("image", "extents", "pages", "codec", "lzo", "mmu", "pmeg", "space", "list", "symtab")
 
 
 def cdef() -> str:
@@ -29,7 +29,7 @@ ffi.set_source(
     depends=[os.path.relpath(p) for p in [*sorted(HERE.glob("decl/*.h")), HERE / "core.h"]],
     # The flags of the build itself (CFLAGS) come after these: the sanitizer and CI builds add theirs.
     extra_compile_args=["-std=gnu11", "-D_FILE_OFFSET_BITS=64", "-O2", "-Wall", "-Wextra"],
-    libraries=["pthread"],
+    libraries=["pthread", "deflate", "zstd", "snappy"],
 )
 
 if __name__ == "__main__":

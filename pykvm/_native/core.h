@@ -12,6 +12,7 @@
 #include "decl/fault.h"
 #include "decl/image.h"
 #include "decl/mmu.h"
+#include "decl/pages.h"
 #include "decl/space.h"
 #include "decl/symtab.h"
 
@@ -82,6 +83,17 @@ pk_image *pk_image_ref(pk_image *image);
 /* Up to n bytes between a file and memory; `addr` is what a fault names. */
 uint64_t pk_file_move(const pk_file *file, uint64_t off, void *rbuf, const void *wbuf, uint64_t n, uint64_t addr,
                       pk_fault *fault);
+
+/* codec.c: expanders that are kept between pages. Any thread may use them. */
+typedef struct {
+    _Atomic(void *) inflate;
+    _Atomic(void *) zstd;
+} pk_codecs;
+
+int pk_codec_expand(pk_codecs *codecs, uint32_t flags, const void *src, size_t src_size, void *dst, size_t dst_size);
+void pk_codecs_free(pk_codecs *codecs);
+/* lzo.c: 1 if src expands to exactly dst_size bytes. */
+int pk_lzo1x_expand(const uint8_t *src, size_t src_size, uint8_t *dst, size_t dst_size);
 
 /* mmu.c: *pa and *left (bytes to the end of the page), or a fault; 1 or 0. */
 int pk_mmu_translate(const pk_mmu *mmu, const pk_image *image, uint64_t va, uint64_t *pa, uint64_t *left,

@@ -15,3 +15,5 @@ typedef struct {
 #define PK_EMEM    7    /* the host is out of memory */
 #define PK_ECLOSED 8    /* the handle was closed */
 #define PK_EPTE    9    /* a page table lies outside the image */
+#define PK_ELEFTOUT 10  /* memory that the dump leaves out */
+#define PK_EDAMAGED 11  /* a page of the dump cannot be expanded */
