@@ -9,8 +9,8 @@ from pathlib import Path
 from cffi import FFI
 
 HERE = Path(__file__).resolve().parent
-DECLS = ("fault", "image", "pages", "mmu", "space", "symtab")
-SOURCES = ("image", "extents", "pages", "codec", "lzo", "mmu", "pmeg", "space", "list", "symtab")
+DECLS = ("fault", "image", "pages", "mmu", "space", "symtab", "btf")
+SOURCES = ("image", "extents", "pages", "codec", "lzo", "mmu", "pmeg", "space", "list", "symtab", "btf")
 
 
 def cdef() -> str:

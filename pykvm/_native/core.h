@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "decl/btf.h"
 #include "decl/fault.h"
 #include "decl/image.h"
 #include "decl/mmu.h"

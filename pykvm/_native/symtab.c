@@ -127,24 +127,14 @@ static int grow(void **p, uint64_t *room, uint64_t want, size_t size)
     return 1;
 }
 
-static int append(pk_symtab *t, const pk_symlayout *l, const uint8_t *raw, const char *name, size_t name_len)
+/* Add an entry, of which the caller knows all but what concerns its name. */
+static int append(pk_symtab *t, entry_t e, const char *name, size_t name_len)
 {
-    const int big = l->big_endian;
-    entry_t e = {0};
-
     if (t->len >= UINT32_MAX - 1 || !grow((void **)&t->entries, &t->room, t->len + 1, sizeof(*t->entries)) ||
         !grow((void **)&t->arena, &t->arena_room, t->arena_len + name_len, 1))
         return 0;
     if (t->len + 1 > t->nslots / 2 && !grow_slots(t, t->len + 1))
         return 0;
-    e.value = pk_load(raw + l->value_off, l->value_size, big);
-    e.size = l->size_size != 0 ? pk_load(raw + l->size_off, l->size_size, big) : 0;
-    e.type = raw[l->type_off];
-    e.other = raw[l->other_off];
-    e.desc = (uint16_t)pk_load(raw + l->desc_off, 2, big);
-    e.is_global = (e.type & l->global_mask) != 0;
-    e.is_addr = (l->addr_types >> (e.type & l->addr_type_mask & 31) & 1) != 0 && e.desc >= l->addr_desc_min &&
-                e.desc <= l->addr_desc_max;
     e.name = t->arena_len;
     e.name_len = (uint32_t)name_len;
     e.hash = hash_name(t, name, name_len);
@@ -153,6 +143,22 @@ static int append(pk_symtab *t, const pk_symlayout *l, const uint8_t *raw, const
     t->entries[t->len++] = e;
     t->slots[find_slot(t, name, name_len, e.hash)] = (uint32_t)t->len;
     return 1;
+}
+
+static entry_t decode(const pk_symlayout *l, const uint8_t *raw)
+{
+    const int big = l->big_endian;
+    entry_t e = {0};
+
+    e.value = pk_load(raw + l->value_off, l->value_size, big);
+    e.size = l->size_size != 0 ? pk_load(raw + l->size_off, l->size_size, big) : 0;
+    e.type = raw[l->type_off];
+    e.other = raw[l->other_off];
+    e.desc = (uint16_t)pk_load(raw + l->desc_off, 2, big);
+    e.is_global = (e.type & l->global_mask) != 0;
+    e.is_addr = (l->addr_types >> (e.type & l->addr_type_mask & 31) & 1) != 0 && e.desc >= l->addr_desc_min &&
+                e.desc <= l->addr_desc_max;
+    return e;
 }
 
 int64_t pk_symtab_add(pk_symtab *t, const void *entries, uint64_t count, const char *strings, uint64_t strings_size,
@@ -176,10 +182,61 @@ int64_t pk_symtab_add(pk_symtab *t, const void *entries, uint64_t count, const c
         }
         if (end == strings + at)
             continue;
-        if (!append(t, l, raw, strings + at, (size_t)(end - (strings + at))))
+        if (!append(t, decode(l, raw), strings + at, (size_t)(end - (strings + at))))
             return -1;
     }
     return bad;
+}
+
+int64_t pk_symtab_add_kallsyms(pk_symtab *t, const pk_kallsyms *k)
+{
+    const uint8_t *at = k->names, *end = k->names + k->names_size;
+    char name[1024];
+
+    if (t->len == 0 && !grow_slots(t, k->count))
+        return -1;
+    for (uint32_t i = 0; i < k->count; i++) {
+        size_t tokens, len = 0;
+        entry_t e = {0};
+        int64_t offset;
+
+        if (at == end)
+            return i;
+        tokens = *at++;
+        if (tokens >= 0x80) {   /* since Linux 6.1: two bytes, the low seven bits first */
+            if (at == end)
+                return i;
+            tokens = (tokens & 0x7f) | (size_t)*at++ << 7;
+        }
+        if (tokens == 0 || tokens > (size_t)(end - at))
+            return i;
+        for (; tokens > 0; tokens--, at++) {
+            const uint32_t start = k->token_index[*at];
+            const char *token = k->tokens + start;
+            const char *nul = start < k->tokens_size ? memchr(token, 0, k->tokens_size - start) : NULL;
+            if (nul == NULL || (size_t)(nul - token) > sizeof(name) - len)
+                return i;
+            memcpy(name + len, token, (size_t)(nul - token));
+            len += (size_t)(nul - token);
+        }
+        if (len < 2)    /* the type letter and at least one character */
+            return i;
+        offset = (int32_t)pk_load(k->offsets + (size_t)i * 4, 4, k->big_endian);
+        e.type = (uint8_t)name[0];
+        e.is_global = e.type >= 'A' && e.type <= 'Z';
+        e.is_addr = (e.type | 0x20) != 'a';
+        if (!k->absolute_percpu) {
+            e.value = k->base + (uint32_t)offset;
+        } else if (offset >= 0) {
+            e.value = (uint64_t)offset;
+            e.is_addr = 0;
+        } else {
+            e.value = k->base - 1 - (uint64_t)offset;
+        }
+        if (!append(t, e, name + 1, len - 1))
+            return -1;
+    }
+    return k->count;
 }
 
 uint64_t pk_symtab_len(const pk_symtab *t)

@@ -32,6 +32,23 @@ void pk_symtab_free(pk_symtab *tab);
    out), or -1: out of memory. Where a name occurs twice the later entry is found. */
 int64_t pk_symtab_add(pk_symtab *tab, const void *entries, uint64_t count, const char *strings,
                       uint64_t strings_size, const pk_symlayout *layout);
+/* Linux's kallsyms: names in tokens, each behind its type letter (which becomes
+   the symbol's type). With absolute_percpu, offsets of 0 and more are values and
+   the others count down from base - 1; else all are added to base. */
+typedef struct {
+    const uint8_t *names;
+    uint64_t names_size;
+    const char *tokens;
+    uint32_t tokens_size;
+    uint32_t count;
+    const uint16_t *token_index;    /* 256 */
+    const uint8_t *offsets;         /* 4 bytes each */
+    uint64_t base;
+    int absolute_percpu, big_endian;
+} pk_kallsyms;
+
+/* How many symbols could be read (all: count), or -1: out of memory. */
+int64_t pk_symtab_add_kallsyms(pk_symtab *tab, const pk_kallsyms *k);
 uint64_t pk_symtab_len(const pk_symtab *tab);
 int pk_symtab_get(const pk_symtab *tab, uint64_t index, pk_symbol *out);
 
