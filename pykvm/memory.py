@@ -312,6 +312,10 @@ class Memory:
             return AddressError(f"{path}: ends before physical address {at:x}", addr + done)
         if status == lib.PK_EIO:
             return KvmError(f"{path}: {os.strerror(fault.os_error)}")
+        if status == lib.PK_ELEFTOUT:
+            return AddressError(f"{path}: leaves out the memory at physical address {at:x}", addr + done)
+        if status == lib.PK_EDAMAGED:
+            return AddressError(f"{path}: the page at physical address {at:x} is damaged", addr + done)
         if status == lib.PK_EMEM:
             return KvmError("out of memory")
         return KvmError(CLOSED)

@@ -128,47 +128,53 @@ class Kvm(Memory):
 
     def _open_kernel(self, kernel: Path | None) -> None:
         if kernel is None:
-            raise KvmError(
-                f"{self._files[0].path}: this dump carries no symbols: name the kernel file it is of (kernel, -N)"
-            )
+            return
         self._kernel = HostFile(kernel)
         self._files.append(self._kernel)
         try:
             self._symbols = symbols.recognise(self._kernel)
         except FormatError as e:
             raise FormatError(f"bad namelist: {e}") from e
-        if self._symbols is not None:
-            self.symbol = self._symbols.getter(self._missing)
 
     def _recognise(self) -> None:
         """Find the target and begin to translate."""
-        image = self._image
-        assert image is not None
+        image = self.image
         headless = image.format == "raw"
-        if self._symbols is None:
+        if self._kernel is not None and self._symbols is None:
             if headless:
                 return
-            path = self._kernel.path if self._kernel is not None else ""
-            raise FormatError(f"bad namelist: {path}: not an object file (ELF or a.out)")
+            raise FormatError(f"bad namelist: {self._kernel.path}: not an object file (ELF or a.out)")
         target = targets.recognise(image, self._symbols)
-        if target is None:
-            if headless:
-                return
+        if target is not None:
+            self._start(image, target)
+        elif self._symbols is None:
+            raise self._no_names()
+        elif not headless:
             raise FormatError(f"{image.path}: a {image.format} dump of {image.machine}: no kernel known to pykvm")
-        self._start(image, target)
+        else:
+            self.symbol = self._symbols.getter(self._missing)
+
+    def _no_names(self) -> KvmError:
+        return KvmError(
+            f"{self._files[0].path}: this dump carries no symbols: name the kernel file it is of (kernel, -N)"
+        )
 
     def _start(self, image: Image, target: Target) -> None:
-        assert self._symbols is not None
         translation = target.translation(image, self._symbols)
-        self._target = target
-        if self._layout is not None:
-            target.types.update(self._layout)
-        self._parts = Parts(self, image, self._symbols, self._kernel, self._swap)
         self.attach(image, translation, target.byteorder, target.pointer_size)
+        if self._symbols is None:
+            self._symbols = target.own_symbols(self, image)
+            if self._symbols is None:
+                raise self._no_names()
+        self.symbol = self._symbols.getter(self._missing)
+        self._parts = Parts(self, image, self._symbols, self._kernel, self._swap)
+        self._target = target
         if translation is None:
             self._no_memory = "no valid dump header" + (f": {image.flaw}" if image.flaw else "")
         else:
             target.check(self._parts)
+        if self._layout is not None:
+            target.types.update(self._layout)
 
     def adopt(self, image: Image) -> None:
         """Read this image from now on (kvm_dump_mkheader found a dump on the device)."""

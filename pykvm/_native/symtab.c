@@ -239,6 +239,13 @@ int64_t pk_symtab_add_kallsyms(pk_symtab *t, const pk_kallsyms *k)
     return k->count;
 }
 
+void pk_symtab_slide(pk_symtab *t, uint64_t from, uint64_t delta)
+{
+    for (uint64_t i = 0; i < t->len; i++)
+        if (t->entries[i].value >= from)
+            t->entries[i].value += delta;
+}
+
 uint64_t pk_symtab_len(const pk_symtab *t)
 {
     return t->len;

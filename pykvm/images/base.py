@@ -9,6 +9,10 @@ from typing import Any, NamedTuple
 from pykvm._native.ffi import ffi, lib
 from pykvm.errors import AddressError, FormatError, KvmError
 from pykvm.images.hostfile import HostFile
+from pykvm.images.vmcoreinfo import VmcoreInfo
+
+# Bytes of expanded pages that are kept for an image.
+PAGE_CACHE = 16 << 20
 
 
 class Extent(NamedTuple):
@@ -18,6 +22,27 @@ class Extent(NamedTuple):
     size: int
     offset: int
     file: int = 0
+
+
+class PagePart(NamedTuple):
+    """One file of an image of pages (pk_page_part in decl/pages.h)."""
+
+    file: int
+    first_pfn: int
+    last_pfn: int
+    bitmap_offset: int
+    descriptor_offset: int
+
+
+class Pages(NamedTuple):
+    """Pages found by bitmap and descriptor (pk_page_shape in decl/pages.h)."""
+
+    total: int
+    valid_offset: int
+    page_size: int
+    byteorder: str
+    parts: tuple[PagePart, ...]
+    zero_excluded: bool = False
 
 
 class Image:
@@ -32,23 +57,26 @@ class Image:
         self,
         format: str,
         files: Sequence[HostFile],
-        extents: Iterable[Extent],
+        extents: Iterable[Extent] | Pages,
         *,
         machine: str | None = None,
         byteorder: str | None = None,
         header: Any = None,
         flaw: str | None = None,
         declared: int | None = None,
+        vmcoreinfo: VmcoreInfo | None = None,
     ) -> None:
         self.format = format
         self.files = tuple(files)
-        self.extents = tuple(extents)
+        self.extents = () if isinstance(extents, Pages) else tuple(extents)
+        self.pages = extents if isinstance(extents, Pages) else None
         self.machine = machine
         self.byteorder = byteorder
         self.header = header
         self.flaw = flaw
         self.declared = declared
-        self.core = _build(self.files, self.extents)
+        self.vmcoreinfo = vmcoreinfo
+        self.core = _build(self.files, self.extents if self.pages is None else self.pages)
 
     @property
     def path(self) -> str:
@@ -58,6 +86,8 @@ class Image:
     @property
     def memory_size(self) -> int:
         """Bytes of physical memory that the files hold."""
+        if self.pages is not None:
+            return int(lib.pk_image_pages_present(self.core)) * self.pages.page_size
         return sum(max(0, min(e.size, self.files[e.file].size - e.offset)) for e in self.extents)
 
     @property
@@ -65,14 +95,28 @@ class Image:
         """Bytes of memory that the header promises and the files lack: a core that was cut, or is being copied."""
         return max(0, self.declared - self.memory_size) if self.declared is not None else 0
 
+    @property
+    def left_out(self) -> int:
+        """Bytes of memory that whoever wrote the dump left out of it on purpose."""
+        return int(lib.pk_image_pages_excluded(self.core)) * self.pages.page_size if self.pages is not None else 0
+
     def read(self, addr: int, n: int) -> bytes:
         """n bytes of physical memory, or AddressError."""
         buf = physical_buffer(addr, n, self.memory_size)
         fault = ffi.new("pk_fault *")
         got = lib.pk_image_read(self.core, addr, ffi.from_buffer(buf), n, fault)
         if got != n:
-            raise AddressError(f"no memory at physical address {addr + got:x} in {self.path}", addr + got)
+            why = REASONS.get(fault.status, "no memory")
+            raise AddressError(f"{why} at physical address {addr + got:x} in {self.path}", addr + got)
         return bytes(buf)
+
+
+# Why a physical address cannot be read, for messages.
+REASONS = {
+    lib.PK_EEOF: "the file ends",
+    lib.PK_ELEFTOUT: "memory that the dump leaves out",
+    lib.PK_EDAMAGED: "a damaged page",
+}
 
 
 def physical_buffer(addr: int, n: int, limit: int) -> bytearray:
@@ -84,7 +128,7 @@ def physical_buffer(addr: int, n: int, limit: int) -> bytearray:
     return bytearray(n)
 
 
-def _build(files: Sequence[HostFile], extents: Sequence[Extent]) -> Any:
+def _build(files: Sequence[HostFile], memory: Sequence[Extent] | Pages) -> Any:
     core = ffi.gc(lib.pk_image_new(), lib.pk_image_unref)
     if core == ffi.NULL:
         raise KvmError("out of memory")
@@ -92,13 +136,37 @@ def _build(files: Sequence[HostFile], extents: Sequence[Extent]) -> Any:
         got = lib.pk_image_add_file(core, file.fd, file.size, file.readable)
         if got < 0:
             raise KvmError(f"{file.path}: {os.strerror(-got)}")
-    table = ffi.new("pk_extent[]", [(e.addr, e.size, e.offset, e.file, 0) for e in extents])
-    bad = lib.pk_image_set_extents(core, table, len(extents))
+    if isinstance(memory, Pages):
+        _set_pages(core, files, memory)
+        return core
+    table = ffi.new("pk_extent[]", [(e.addr, e.size, e.offset, e.file, 0) for e in memory])
+    bad = lib.pk_image_set_extents(core, table, len(memory))
     if bad == -2:
         raise KvmError("out of memory")
     if bad >= 0:
         raise FormatError(f"{files[0].path}: memory segment {bad} overlaps another, or is not in the file's range")
     return core
+
+
+def _set_pages(core: Any, files: Sequence[HostFile], pages: Pages) -> None:
+    shape = ffi.new(
+        "pk_page_shape *",
+        (
+            pages.total,
+            pages.valid_offset,
+            pages.page_size,
+            pages.byteorder == "big",
+            pages.zero_excluded,
+            PAGE_CACHE,
+        ),
+    )
+    parts = ffi.new("pk_page_part[]", [(p.file, 0, *p[1:]) for p in pages.parts])
+    bad = lib.pk_image_set_pages(core, shape, parts, len(pages.parts))
+    if bad < 0:
+        raise KvmError("out of memory")
+    if bad > 0:
+        path = files[pages.parts[bad - 1].file].path
+        raise FormatError(f"{path}: bitmap of {pages.total} pages: goes beyond the end of the file, or pages overlap")
 
 
 # A probe takes the open files and gives an Image, or None if the files are of another format.

@@ -64,6 +64,11 @@ class Symbols(Mapping[str, int]):
         self._n_type = n_type
         self._tab = ffi.gc(lib.pk_symtab_new(int.from_bytes(os.urandom(8), "big")), lib.pk_symtab_free)
 
+    @property
+    def core(self) -> Any:
+        """The C index, for readers of tables in other forms."""
+        return self._tab
+
     def add_table(self, entries: Any, count: int, strings: Any, layout: SymbolLayout) -> None:
         """Index `count` entries; FormatError if they are absurdly many or none of their names is in `strings`."""
         if count > MAX_SYMBOLS:
@@ -77,6 +82,10 @@ class Symbols(Mapping[str, int]):
             raise KvmError("out of memory")
         if bad > 0 and len(self) == 0:
             raise FormatError(f"{self.path}: the names of all {bad} symbols lie outside the string table")
+
+    def slide(self, start: int, delta: int) -> None:
+        """Move all symbols from an address on: a kernel that runs elsewhere than it was linked (KASLR)."""
+        lib.pk_symtab_slide(self._tab, start, delta % (1 << 64))
 
     def nlist(self, names: Iterable[str]) -> Iterator[tuple[int, int, int, int] | None]:
         """(n_value, n_type, n_other, n_desc) of each name by the rules of nlist(3); None for one that is not there."""

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pykvm.images.base import Image
 from pykvm.symbols.base import Symbols
-from pykvm.targets import mirbsd
+from pykvm.targets import linux, mirbsd
 from pykvm.targets.base import Probe, Target
 
 # Tried in order; a new kernel is a file and a line here.
-KERNELS: tuple[Probe, ...] = (mirbsd.probe,)
+KERNELS: tuple[Probe, ...] = (linux.probe, mirbsd.probe)
 
 
-def recognise(image: Image, symbols: Symbols) -> Target | None:
+def recognise(image: Image, symbols: Symbols | None) -> Target | None:
     """The kernel that this image and these symbols are of, or None."""
     for probe in KERNELS:
         target = probe(image, symbols)

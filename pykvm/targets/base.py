@@ -78,9 +78,13 @@ class Target:
     def __init__(self) -> None:
         self.types = Types()
 
-    def translation(self, image: Image, symbols: Symbols) -> Translation | None:
+    def translation(self, image: Image, symbols: Symbols | None) -> Translation | None:
         """How virtual addresses are translated; None if this image does not tell (reads then say so)."""
         raise KvmError(f"{self.system}: no translation")
+
+    def own_symbols(self, memory: Memory, image: Image) -> Symbols | None:
+        """The symbols that the dump itself carries, once its memory can be read; None if it carries none."""
+        return None
 
     def check(self, parts: Parts) -> None:
         """Called once memory can be read: raise if the kernel file is seen to be another kernel's."""
@@ -126,5 +130,6 @@ class Target:
         return KvmError(f"{what}: {self.system} does not have it")
 
 
-# A probe takes the image and the kernel's symbols, and gives a Target, or None if it is another system's.
-Probe = Callable[["Image", "Symbols"], "Target | None"]
+# A probe takes the image and the symbols of the kernel file (None: no file was named), and gives a Target, or None
+# if it is another system's.
+Probe = Callable[["Image", "Symbols | None"], "Target | None"]

@@ -33,7 +33,8 @@ class Struct:
         self.plan: dict[str, Any] = {}  # what a StructView has worked out for it
 
     def field(self, path: str) -> Field:
-        """The member at a dotted path, followed into structures that have an entry of their own.
+        """The member at a dotted path, followed into structures that have an entry of their own; through a pointer
+        (task_struct's mm.arg_start) the offset is that in the structure pointed at.
 
         KvmError if there is no such member.
         """
@@ -58,6 +59,12 @@ class Struct:
             head = head.rpartition(".")[0]
             outer = self.fields.get(head)
             inner = self.types.structure_of(outer.type) if outer is not None else None
+            if outer is not None and inner is None and outer.type.endswith(" *"):
+                # Through a pointer: where the member lies in what it points at.
+                pointed = self.types.structure_of(outer.type.removeprefix("const ")[:-2])
+                found = pointed._follow(path[len(head) + 1 :]) if pointed is not None else None
+                if found is not None:
+                    return found
             if outer is not None and inner is not None and inner is not self:
                 found = inner._follow(path[len(head) + 1 :])
                 if found is not None:

@@ -49,6 +49,9 @@ typedef struct {
 
 /* How many symbols could be read (all: count), or -1: out of memory. */
 int64_t pk_symtab_add_kallsyms(pk_symtab *tab, const pk_kallsyms *k);
+/* Add delta to all values from `from` on: a kernel that was moved after it was
+   linked. Before the first pk_symtab_at. */
+void pk_symtab_slide(pk_symtab *tab, uint64_t from, uint64_t delta);
 uint64_t pk_symtab_len(const pk_symtab *tab);
 int pk_symtab_get(const pk_symtab *tab, uint64_t index, pk_symbol *out);
 

@@ -36,7 +36,9 @@ class MirBSD(Target):
         """The layouts in this machine's byte order."""
         return Structs(self.types, self.byteorder)
 
-    def translation(self, image: Image, symbols: Symbols) -> Translation | None:
+    def translation(self, image: Image, symbols: Symbols | None) -> Translation | None:
+        if symbols is None:
+            return None
         wrong = platform.foreign(image, symbols)
         if wrong is not None:
             raise wrong

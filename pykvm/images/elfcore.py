@@ -1,0 +1,128 @@
+"""ELF core files of kernels: /proc/vmcore, makedumpfile -E, QEMU's dump-guest-memory.
+
+Only headers that are needed are read, and at the places that the ELF header names: QEMU 7.2 writes an e_ehsize
+of 8 and section headers before the program headers.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from pykvm.errors import FormatError
+from pykvm.images.base import Extent, Image
+from pykvm.images.hostfile import HostFile
+from pykvm.images.vmcoreinfo import MAX_SIZE, VmcoreInfo
+
+ET_CORE = 4
+PT_LOAD, PT_NOTE = 1, 4
+PN_XNUM = 0xFFFF
+MAX_NOTES = 64 << 20
+# e_machine (elf(5)) to kd.info's machine names.
+MACHINES = {3: "i386", 40: "arm", 62: "x86_64", 183: "aarch64", 243: "riscv64", 21: "powerpc64", 22: "s390x"}
+
+
+class Phdr(NamedTuple):
+    """A program header."""
+
+    type: int
+    offset: int
+    vaddr: int
+    paddr: int
+    filesz: int
+    memsz: int
+
+
+class Shape(NamedTuple):
+    """The struct formats of one ELF class and byte order."""
+
+    order: str
+    wide: bool
+
+    @property
+    def header(self) -> struct.Struct:
+        """From e_type on."""
+        return struct.Struct(self.order + ("HHIQQQIHHHHHH" if self.wide else "HHIIIIIHHHHHH"))
+
+    def phdr(self, raw: bytes) -> Phdr:
+        """One program header."""
+        if self.wide:
+            kind, _, offset, vaddr, paddr, filesz, memsz, _ = struct.unpack(self.order + "IIQQQQQQ", raw)
+        else:
+            kind, offset, vaddr, paddr, filesz, memsz, _, _ = struct.unpack(self.order + "8I", raw)
+        return Phdr(kind, offset, vaddr, paddr, filesz, memsz)
+
+
+def probe(files: Sequence[HostFile]) -> Image | None:
+    """An ELF core; None if the file is no ELF, or an ELF of another kind."""
+    if len(files) != 1:
+        return None
+    file = files[0]
+    ident = file.pread(0, 16)
+    if len(ident) < 16 or ident[:4] != b"\x7fELF" or ident[4] not in (1, 2) or ident[5] not in (1, 2):
+        return None
+    shape = Shape("<" if ident[5] == 1 else ">", ident[4] == 2)
+    header = shape.header
+    fields = header.unpack(file.exactly(16, header.size, "ELF header"))
+    if fields[0] != ET_CORE:
+        return None
+    phdrs = _phdrs(file, shape, fields)
+    vmcoreinfo = None
+    for name, data in notes(file, shape, phdrs):
+        if name == b"VMCOREINFO" and vmcoreinfo is None:
+            vmcoreinfo = VmcoreInfo(data[:MAX_SIZE])
+    return Image(
+        "elf",
+        files,
+        extents(phdrs),
+        machine=MACHINES.get(fields[1], f"ELF machine {fields[1]}"),
+        byteorder="little" if shape.order == "<" else "big",
+        declared=sum(p.filesz for p in phdrs if p.type == PT_LOAD),
+        vmcoreinfo=vmcoreinfo,
+    )
+
+
+def _phdrs(file: HostFile, shape: Shape, fields: tuple[int, ...]) -> list[Phdr]:
+    phoff, shoff, phentsize, phnum = fields[4], fields[5], fields[8], fields[9]
+    size = 56 if shape.wide else 32
+    if phnum == PN_XNUM and shoff:  # more than a half-word holds: the number is in section header 0's sh_info
+        at = shoff + (44 if shape.wide else 28)
+        (phnum,) = struct.unpack(shape.order + "I", file.exactly(at, 4, "sh_info of section 0"))
+    if phnum and phentsize != size:
+        raise FormatError(f"{file.path}: e_phentsize is {phentsize}, must be {size}")
+    raw = file.exactly(phoff, phnum * size, f"{phnum} program headers (e_phnum)")
+    return [shape.phdr(raw[i : i + size]) for i in range(0, len(raw), size)]
+
+
+def extents(phdrs: Sequence[Phdr]) -> list[Extent]:
+    """Where memory lies. /proc/vmcore has the kernel's text twice: what is there already is not taken again."""
+    found: list[Extent] = []
+    top = 0
+    for p in sorted((p for p in phdrs if p.type == PT_LOAD and p.filesz), key=lambda p: (p.paddr, -p.filesz)):
+        skip = max(0, top - p.paddr)
+        if skip < p.filesz and p.paddr + p.filesz <= 1 << 64 and p.offset + p.filesz < 1 << 63:
+            found.append(Extent(p.paddr + skip, p.filesz - skip, p.offset + skip))
+            top = p.paddr + p.filesz
+    return found
+
+
+def notes(file: HostFile, shape: Shape, phdrs: Sequence[Phdr]) -> Iterator[tuple[bytes, bytes]]:
+    """(name, contents) of each note; what is cut short ends the search."""
+    for p in phdrs:
+        if p.type != PT_NOTE:
+            continue
+        yield from notes_in(file.pread(p.offset, min(p.filesz, MAX_NOTES)), shape.order)
+
+
+def notes_in(raw: bytes, order: str) -> Iterator[tuple[bytes, bytes]]:
+    """The notes of a note segment."""
+    at = 0
+    while at + 12 <= len(raw):
+        namesz, descsz, _ = struct.unpack_from(order + "III", raw, at)
+        name_at = at + 12
+        desc_at = name_at + (namesz + 3 & ~3)
+        if desc_at + descsz > len(raw):
+            return
+        yield raw[name_at : name_at + namesz].rstrip(b"\0"), raw[desc_at : desc_at + descsz]
+        at = desc_at + (descsz + 3 & ~3)

@@ -1,0 +1,239 @@
+"""kdump-compressed dumps (makedumpfile(8), QEMU's dump-guest-memory -z/-l/-s), header versions 1 to 6.
+
+Source: makedumpfile's diskdump_mod.h. A header, a sub header, bitmaps, page descriptors, pages; all in the dumped
+machine's byte order, word size and alignment.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from pykvm.errors import FormatError
+from pykvm.images.base import Image, PagePart, Pages
+from pykvm.images.elfcore import notes_in
+from pykvm.images.hostfile import HostFile
+from pykvm.images.vmcoreinfo import MAX_SIZE, VmcoreInfo
+
+SIGNATURE = b"KDUMP   "
+MAX_PAGES = 1 << 40
+MAX_NOTES = 64 << 20
+
+
+class Layout(NamedTuple):
+    """Where the fields lie in one ABI: {name: (offset, size)} of both headers; version: the first that has a field."""
+
+    name: str
+    header: dict[str, tuple[int, int]]
+    sub: dict[str, tuple[int, int]]
+
+
+SINCE = {
+    "dump_level": 1,
+    "split": 2,
+    "start_pfn": 2,
+    "end_pfn": 2,
+    "offset_vmcoreinfo": 3,
+    "size_vmcoreinfo": 3,
+    "offset_note": 4,
+    "size_note": 4,
+    "start_pfn_64": 6,
+    "end_pfn_64": 6,
+    "max_mapnr_64": 6,
+}
+
+
+def _layout(name: str, status: int, sub: dict[str, tuple[int, int]]) -> Layout:
+    names = ("status", "block_size", "sub_hdr_size", "bitmap_blocks", "max_mapnr")
+    return Layout(name, {field: (status + 4 * i, 4) for i, field in enumerate(names)}, sub)
+
+
+LAYOUTS = (
+    _layout(
+        "LP64",
+        424,
+        {
+            "phys_base": (0, 8),
+            "dump_level": (8, 4),
+            "split": (12, 4),
+            "start_pfn": (16, 8),
+            "end_pfn": (24, 8),
+            "offset_vmcoreinfo": (32, 8),
+            "size_vmcoreinfo": (40, 8),
+            "offset_note": (48, 8),
+            "size_note": (56, 8),
+            "start_pfn_64": (80, 8),
+            "end_pfn_64": (88, 8),
+            "max_mapnr_64": (96, 8),
+        },
+    ),
+    _layout(
+        "i386",
+        412,
+        {
+            "phys_base": (0, 4),
+            "dump_level": (4, 4),
+            "split": (8, 4),
+            "start_pfn": (12, 4),
+            "end_pfn": (16, 4),
+            "offset_vmcoreinfo": (20, 8),
+            "size_vmcoreinfo": (28, 4),
+            "offset_note": (32, 8),
+            "size_note": (40, 4),
+            "start_pfn_64": (56, 8),
+            "end_pfn_64": (64, 8),
+            "max_mapnr_64": (72, 8),
+        },
+    ),
+    _layout(
+        "arm32",
+        424,
+        {
+            "phys_base": (0, 4),
+            "dump_level": (4, 4),
+            "split": (8, 4),
+            "start_pfn": (12, 4),
+            "end_pfn": (16, 4),
+            "offset_vmcoreinfo": (24, 8),
+            "size_vmcoreinfo": (32, 4),
+            "offset_note": (40, 8),
+            "size_note": (48, 4),
+            "start_pfn_64": (72, 8),
+            "end_pfn_64": (80, 8),
+            "max_mapnr_64": (88, 8),
+        },
+    ),
+)
+# utsname.machine to kd.info's words and the layout of the headers.
+MACHINES = {
+    "x86_64": ("x86_64", "LP64"),
+    "aarch64": ("aarch64", "LP64"),
+    "riscv64": ("riscv64", "LP64"),
+    "ppc64": ("powerpc64", "LP64"),
+    "ppc64le": ("powerpc64", "LP64"),
+    "s390x": ("s390x", "LP64"),
+    "i386": ("i386", "i386"),
+    "i486": ("i386", "i386"),
+    "i586": ("i386", "i386"),
+    "i686": ("i386", "i386"),
+    "armv5tel": ("arm", "arm32"),
+    "armv6l": ("arm", "arm32"),
+    "armv7l": ("arm", "arm32"),
+}
+
+
+class Header(NamedTuple):
+    """What a file's headers say; sizes in bytes."""
+
+    order: str
+    version: int
+    machine: str | None
+    block_size: int
+    sub_hdr_size: int
+    bitmap_blocks: int
+    pages: int
+    dump_level: int
+    first_pfn: int
+    last_pfn: int
+    vmcoreinfo: tuple[int, int]
+    note: tuple[int, int]
+
+
+def probe(files: Sequence[HostFile]) -> Image | None:
+    """A kdump-compressed dump, in one file or split over several; None without its signature."""
+    if any(file.pread(0, 8) != SIGNATURE for file in files):
+        return None
+    headers = [_read(file) for file in files]
+    first = headers[0]
+    parts = []
+    for i, (file, h) in enumerate(zip(files, headers, strict=True)):
+        if (h.order, h.block_size, h.pages) != (first.order, first.block_size, first.pages):
+            raise FormatError(f"{file.path}: block_size or max_mapnr differ from those of {files[0].path}")
+        bitmaps = (1 + h.sub_hdr_size) * h.block_size
+        half = h.bitmap_blocks * h.block_size // 2
+        one = half * 8 < h.pages
+        descriptors = bitmaps + h.bitmap_blocks * h.block_size
+        parts.append(PagePart(i, h.first_pfn, h.last_pfn, bitmaps if one else bitmaps + half, descriptors))
+    parts.sort(key=lambda part: part.first_pfn)
+    valid = 0 if one else bitmaps
+    order = "little" if first.order == "<" else "big"
+    return Image(
+        "kdump",
+        files,
+        Pages(first.pages, valid, first.block_size, order, tuple(parts)),
+        machine=first.machine,
+        byteorder=order,
+        header=first,
+        vmcoreinfo=next((info for f, h in zip(files, headers, strict=True) if (info := _vmcoreinfo(f, h))), None),
+    )
+
+
+def _read(file: HostFile) -> Header:
+    raw = file.exactly(0, 464, "disk_dump_header")
+    fields = [part.split(b"\0", 1)[0].decode("latin-1") for part in struct.unpack("65s" * 6, raw[12:402])]
+    machine, wanted = MACHINES.get(fields[4], (None, None))
+    for order in "<>":
+        version = struct.unpack_from(order + "i", raw, 8)[0]
+        for layout in LAYOUTS:
+            if wanted not in (None, layout.name) or not 1 <= version < 256:
+                continue
+            values = {name: _number(raw, at, order) for name, at in layout.header.items()}
+            if _plausible(values):
+                return _sub_header(file, order, version, machine, layout, values)
+    raise FormatError(f"{file.path}: disk_dump_header: block_size, sub_hdr_size or bitmap_blocks make no sense")
+
+
+def _number(raw: bytes, at: tuple[int, int], order: str) -> int:
+    offset, size = at
+    return int.from_bytes(raw[offset : offset + size], "little" if order == "<" else "big")
+
+
+def _plausible(values: dict[str, int]) -> bool:
+    block = values["block_size"]
+    return 512 <= block <= 1 << 20 and block & block - 1 == 0 and 0 < values["sub_hdr_size"] < 1 << 16
+
+
+def _sub_header(
+    file: HostFile, order: str, version: int, machine: str | None, layout: Layout, values: dict[str, int]
+) -> Header:
+    block = values["block_size"]
+    raw = file.exactly(block, 104, "kdump_sub_header")
+    sub = {name: _number(raw, at, order) if version >= SINCE.get(name, 0) else 0 for name, at in layout.sub.items()}
+    pages = sub["max_mapnr_64"] or values["max_mapnr"]
+    room = values["bitmap_blocks"] * block * 8
+    if not 0 < pages <= min(room, MAX_PAGES):
+        raise FormatError(f"{file.path}: max_mapnr is {pages}, but bitmap_blocks has room for {room} pages")
+    first, last = 0, pages - 1
+    if sub["split"]:
+        first = sub["start_pfn_64"] if version >= 6 else sub["start_pfn"]
+        last = (sub["end_pfn_64"] if version >= 6 else sub["end_pfn"]) - 1
+        if not 0 <= first <= last:
+            raise FormatError(f"{file.path}: start_pfn is {first} and end_pfn {last + 1}")
+        last = min(last, pages - 1)
+    return Header(
+        order,
+        version,
+        machine,
+        block,
+        values["sub_hdr_size"],
+        values["bitmap_blocks"],
+        pages,
+        sub["dump_level"],
+        first,
+        last,
+        (sub["offset_vmcoreinfo"], sub["size_vmcoreinfo"]),
+        (sub["offset_note"], sub["size_note"]),
+    )
+
+
+def _vmcoreinfo(file: HostFile, header: Header) -> VmcoreInfo | None:
+    offset, size = header.vmcoreinfo
+    if offset and 0 < size <= MAX_SIZE:
+        return VmcoreInfo(file.exactly(offset, size, "vmcoreinfo"))
+    offset, size = header.note
+    if offset and 0 < size <= MAX_NOTES:
+        for name, data in notes_in(file.pread(offset, size), header.order):
+            if name == b"VMCOREINFO":
+                return VmcoreInfo(data[:MAX_SIZE])
+    return None

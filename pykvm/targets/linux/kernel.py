@@ -1,0 +1,125 @@
+"""The Linux target: what it is, and which file answers what."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pykvm.errors import FormatError, KvmError
+from pykvm.images.base import Image
+from pykvm.images.vmcoreinfo import VmcoreInfo
+from pykvm.memory import Memory
+from pykvm.records import ProcessRecord, text
+from pykvm.symbols import kallsyms
+from pykvm.symbols.base import Symbols
+from pykvm.targets.base import Parts, Target, Thread, Translation
+from pykvm.targets.linux import log, tasks, user
+from pykvm.targets.linux.platform import Platform
+from pykvm.types import btf, layout
+
+FIXED_1 = 1 << 11  # <linux/sched/loadavg.h>
+UTS_LEN = 65
+
+
+class Linux(Target):
+    """Linux on one of its machines."""
+
+    system = "Linux"
+
+    def __init__(self, where: Platform, info: VmcoreInfo) -> None:
+        super().__init__()
+        self.platform = where
+        self.vmcoreinfo = info
+        self.machine = where.machine
+        self.byteorder = where.byteorder
+        self.pointer_size = where.pointer_size
+        self.page_size = info.decimal("PAGESIZE") or 4096
+
+    def translation(self, image: Image, symbols: Symbols | None) -> Translation | None:
+        if symbols is not None:
+            self._fit(image, symbols)
+        return self.platform.kernel(self.vmcoreinfo, image.path)
+
+    def _fit(self, image: Image, symbols: Symbols) -> None:
+        """Move a kernel file's symbols to where the kernel ran, and see that it is that kernel."""
+        offset = self.vmcoreinfo.hexadecimal("KERNELOFFSET") or 0
+        if symbols.machine != self.machine:
+            raise FormatError(
+                f"bad namelist: {symbols.path} is of {symbols.machine}, the dump {image.path} of {self.machine}"
+            )
+        symbols.slide(self.platform.text_start, offset)
+        for name in ("init_uts_ns", "swapper_pg_dir"):
+            told, found = self.vmcoreinfo.symbol(name), symbols.find(name)
+            if told is not None and found is not None and told != found.value:
+                raise FormatError(
+                    f"bad namelist: {symbols.path} is not the kernel of {image.path} "
+                    f"({self.vmcoreinfo.text('OSRELEASE')}, BUILD-ID {self.vmcoreinfo.text('BUILD-ID')}): "
+                    f"{name} is at {found.value:#x}, in the dump at {told:#x}"
+                )
+
+    def own_symbols(self, memory: Memory, image: Image) -> Symbols | None:
+        percpu = self.platform.percpu_absolute
+        return kallsyms.read(memory, image.path, self.vmcoreinfo, self.machine, self.byteorder, percpu)
+
+    def check(self, parts: Parts) -> None:
+        """Read the types that the kernel carries; without them there is memory, but no processes."""
+        start, stop = parts.symbols.find("__start_BTF"), parts.symbols.find("__stop_BTF")
+        if start is None or stop is None:
+            return
+        try:
+            self.types = btf.from_memory(parts.memory, start.value, stop.value, parts.image.path, self.pointer_size)
+        except KvmError as e:
+            parts.memory.note(e)
+            return
+        self.types.update(layout.builtin("linux"))
+
+    def release(self, parts: Parts) -> tuple[str | None, str | None]:
+        return self.vmcoreinfo.text("OSRELEASE"), self._uts(parts).get("version")
+
+    def _uts(self, parts: Parts) -> dict[str, str]:
+        """struct new_utsname: six texts of 65 bytes."""
+        at = self.vmcoreinfo.symbol("init_uts_ns")
+        if at is None:
+            return {}
+        at += self.vmcoreinfo.hexadecimal("OFFSET(uts_namespace.name)") or 0
+        names = ("sysname", "nodename", "release", "version", "machine", "domainname")
+        try:
+            return {n: text(parts.memory.read_cstr(at + i * UTS_LEN, UTS_LEN)) for i, n in enumerate(names)}
+        except KvmError:
+            return {}
+
+    def facts(self, parts: Parts) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        hostname = self._uts(parts).get("nodename")
+        if hostname:
+            found["hostname"] = hostname
+        crash = self.vmcoreinfo.decimal("CRASHTIME")
+        if crash:
+            found["dump time"] = crash
+        build = self.vmcoreinfo.text("BUILD-ID")
+        if build:
+            found["build id"] = build
+        return found
+
+    def getprocs(self, parts: Parts, op: int, arg: int) -> list[ProcessRecord]:
+        """Linux has no kinfo_proc: its records are kinfo_proc2."""
+        return self.getproc2(parts, op, arg, None)
+
+    def getproc2(self, parts: Parts, op: int, arg: int, elemsize: int | None) -> list[ProcessRecord]:
+        return tasks.getproc2(self, parts, op, arg, elemsize)
+
+    def arguments(self, parts: Parts, record: ProcessRecord, environment: bool, nchr: int) -> list[bytes] | None:
+        return user.vector(self, parts, record, environment, nchr)
+
+    def threads(self, parts: Parts, record: ProcessRecord) -> list[Thread]:
+        return tasks.threads(self, parts, record)
+
+    def loadavg(self, parts: Parts) -> list[float]:
+        """avenrun: three longs, in units of 1/2048."""
+        try:
+            at = parts.address_of("avenrun")
+            return [parts.memory.read_ptr(at + i * self.pointer_size) / FIXED_1 for i in range(3)]
+        except KvmError as e:
+            raise KvmError(f"can't read avenrun: {e}") from e
+
+    def dmesg(self, parts: Parts) -> bytes:
+        return log.read(self, parts)
