@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import IO
 
 from pykvm.errors import KvmError
+from pykvm.handle import Kvm
 from pykvm.images import savecore
 from pykvm.images.savecore import KcoreHeader
-from pykvm.open import Kvm
 
 
 def kvm_dump_mkheader(kd: Kvm, dump_off: int) -> int:

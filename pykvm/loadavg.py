@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pykvm.open import Kvm
+from pykvm.handle import Kvm
 from pykvm.procs import attempt
 
 

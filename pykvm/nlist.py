@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import takewhile
 
 from pykvm.errors import KvmError
-from pykvm.open import Kvm
+from pykvm.handle import Kvm
 
 
 class Nlist:

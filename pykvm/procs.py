@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from pykvm.errors import KvmError
-from pykvm.open import Kvm
+from pykvm.handle import Kvm
 from pykvm.records import ProcessRecord
 
 T = TypeVar("T")

@@ -6,7 +6,7 @@ from typing import Any
 
 from pykvm._native.ffi import ffi, lib
 from pykvm.errors import AddressError, KvmError
-from pykvm.open import Kvm
+from pykvm.handle import Kvm
 
 
 def kvm_read(kd: Kvm, addr: int, buf: Any, nbytes: int) -> int:

@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from pykvm.errors import KvmError
-from pykvm.open import Kvm
+from pykvm.handle import Kvm
 
 
 def kernel_flags(parser: argparse.ArgumentParser) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from pykvm.cli.common import day, json_flag, kernel_flags, open_any, put, put_json
 from pykvm.errors import KvmError
-from pykvm.open import Kvm
+from pykvm.handle import Kvm
 
 HELP = "what a dump is: which kernel, when, how much memory"
 TIMES = ("boot time", "dump time")

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from pykvm.cli.common import day, json_flag, kernel_flags, open_kernel, put, put_json
 from pykvm.constants import KERN_PROC_KTHREAD
 from pykvm.errors import KvmError
-from pykvm.open import Kvm
+from pykvm.handle import Kvm
 from pykvm.records import PROCESS_NAMES, ProcessRecord, text
 
 HELP = "processes, as ps(1) shows them"

@@ -8,7 +8,7 @@ import sys
 
 from pykvm.cli.common import json_flag, kernel_flags, open_any, open_kernel, put, put_json
 from pykvm.errors import KvmError
-from pykvm.open import Kvm
+from pykvm.handle import Kvm
 
 HELP = "memory, as a hex dump or raw"
 CHUNK = 1 << 20

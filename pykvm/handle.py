@@ -1,0 +1,367 @@
+"""The handle: picks the image, the symbols and the target, owns the files and the message of the last error."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+
+from pykvm import images, symbols, targets
+from pykvm.constants import KERN_PROC_KTHREAD, KVM_NO_FILES
+from pykvm.errors import FormatError, KvmError
+from pykvm.images.base import Image
+from pykvm.images.hostfile import MAXPATHLEN, HostFile, Path
+from pykvm.memory import CLOSED, Memory
+from pykvm.records import FileRecord, ProcessRecord
+from pykvm.symbols.base import Symbols
+from pykvm.targets.base import Parts, SwapDevice, Target, Thread
+from pykvm.types import layout as layouts
+from pykvm.types.layout import Types
+
+ERRBUF = 2048  # _POSIX2_LINE_MAX: the size of the handle's message and of a caller's errbuf
+FIRST_SWAP_PAGE = 1  # of all swap space: page 0 is never used
+
+
+@dataclass(frozen=True)
+class Info:
+    """What a handle is looking at. Sizes in bytes; None where the target does not say."""
+
+    system: str | None
+    release: str | None
+    version: str | None
+    machine: str | None
+    byteorder: str | None
+    pointer_size: int | None
+    page_size: int | None
+    format: str
+    live: bool
+
+
+class Kvm(Memory):
+    """A kernel that is looked at: a handle of kvm(3) whose failures raise KvmError.
+
+    Kvm(core, kernel, swap): core is a dump, or a list of the files that one was split over, or None for the
+    running kernel; kernel the file it was booted from; swap a swap device's contents. writable: kd.write works.
+    layout: a JSON file of structure layouts, which are taken before pykvm's own.
+    """
+
+    def __init__(
+        self,
+        core: Path | Sequence[Path] | None = None,
+        kernel: Path | None = None,
+        swap: Path | None = None,
+        *,
+        writable: bool = False,
+        layout: Path | None = None,
+    ) -> None:
+        self._prepare(None)
+        with Recorded(self):
+            self._open(kernel, core, swap, os.O_RDWR if writable else os.O_RDONLY, layout)
+
+    def _prepare(self, program: str | None) -> None:
+        """The state of a handle before anything is opened. program: who to name on stderr (kvm_open's errstr)."""
+        self.message = ""
+        self.program = program
+        self._files: list[HostFile] = []
+        self._symbols: Symbols | None = None
+        self._kernel: HostFile | None = None
+        self._swap: list[SwapDevice] = []
+        self._target: Target | None = None
+        self._no_files = False
+        self._parts: Parts | None = None
+        self._layout: Types | None = None
+        super().__init__()
+        self.symbol: Callable[[str], int] = self._missing
+
+    # -- opening --------------------------------------------------------------------------------------------
+
+    def _open(
+        self,
+        kernel: Path | None,
+        core: Path | Sequence[Path] | None,
+        swap: Path | None,
+        flags: int,
+        layout: Path | None = None,
+    ) -> None:
+        """kvm_openfiles(3): the tests in the original's order."""
+        try:
+            if flags & KVM_NO_FILES:
+                self._no_files = True
+                return
+            if kernel is not None and len(os.fspath(kernel)) >= MAXPATHLEN:
+                raise KvmError("exec file name too long")
+            if flags & ~os.O_ACCMODE:
+                raise KvmError("bad flags arg")
+            if layout is not None:
+                self._layout = layouts.load(layout)
+            self._open_core(core, flags)
+            self._open_kernel(kernel)
+            if swap is not None:
+                self._files.append(file := HostFile(swap))
+                self._swap.append(SwapDevice(file, FIRST_SWAP_PAGE))
+            self._recognise()
+        except BaseException:
+            self._release()
+            raise
+
+    def _open_core(self, core: Path | Sequence[Path] | None, flags: int) -> None:
+        if core is None:
+            raise KvmError(f"live kernels of {os.uname().sysname} are not read: name a dump (core, -M)")
+        paths = [core] if isinstance(core, (str, bytes, os.PathLike)) else list(core)
+        if not paths:
+            raise KvmError("an empty list of core files")
+        for path in paths:
+            file = HostFile(path, flags)
+            self._files.append(file)
+            if stat.S_ISCHR(file.mode):
+                if file.path != "/dev/mem":
+                    raise KvmError(f"{file.path}: not physical memory device")
+                raise KvmError(f"/dev/mem: live kernels of {os.uname().sysname} are not read")
+        if self._files[0].readable:
+            self._image = images.recognise(self._files)
+        else:
+            # Without read permission there is no header to be seen: as in the original, reads say so.
+            self._image = Image("raw", self._files, [])
+
+    def _open_kernel(self, kernel: Path | None) -> None:
+        if kernel is None:
+            return
+        self._kernel = HostFile(kernel)
+        self._files.append(self._kernel)
+        try:
+            self._symbols = symbols.recognise(self._kernel)
+        except FormatError as e:
+            raise FormatError(f"bad namelist: {e}") from e
+
+    def _recognise(self) -> None:
+        """Find the target and begin to translate."""
+        image = self.image
+        headless = image.format == "raw"
+        if self._kernel is not None and self._symbols is None:
+            if headless:
+                return
+            raise FormatError(f"bad namelist: {self._kernel.path}: not an object file (ELF or a.out)")
+        target = targets.recognise(image, self._symbols)
+        if target is not None:
+            self._start(image, target)
+        elif self._symbols is None:
+            raise self._no_names()
+        elif not headless:
+            raise FormatError(f"{image.path}: a {image.format} dump of {image.machine}: no kernel known to pykvm")
+        else:
+            self.symbol = self._symbols.getter(self._missing)
+
+    def _no_names(self) -> KvmError:
+        return KvmError(
+            f"{self._files[0].path}: this dump carries no symbols: name the kernel file it is of (kernel, -N)"
+        )
+
+    def _start(self, image: Image, target: Target) -> None:
+        translation = target.translation(image, self._symbols)
+        self.attach(image, translation, target.byteorder, target.pointer_size)
+        if self._symbols is None:
+            self._symbols = target.own_symbols(self, image)
+            if self._symbols is None:
+                raise self._no_names()
+        self.symbol = self._symbols.getter(self._missing)
+        self._parts = Parts(self, image, self._symbols, self._kernel, self._swap)
+        self._target = target
+        if translation is None:
+            self._no_memory = "no valid dump header" + (f": {image.flaw}" if image.flaw else "")
+        else:
+            target.check(self._parts)
+        if self._layout is not None:
+            target.types.update(self._layout)
+
+    def adopt(self, image: Image) -> None:
+        """Read this image from now on (kvm_dump_mkheader found a dump on the device)."""
+        if self._symbols is None:
+            raise KvmError("bad namelist", soft=True)
+        target = targets.recognise(image, self._symbols)
+        if target is None:
+            raise KvmError(f"{image.path}: a dump of {image.machine}: no kernel known to pykvm")
+        self._start(image, target)
+
+    def _release(self) -> None:
+        self.detach()
+        for file in self._files:
+            file.close()
+        self._files = []
+        self._symbols = self._kernel = self._parts = self._target = None
+        self._swap = []
+        self.symbol = self._missing
+
+    # -- errors ---------------------------------------------------------------------------------------------
+
+    def note(self, error: KvmError) -> KvmError:
+        """Keep a failure's text for kvm_geterr(3), or print it: Sun's errstr rule."""
+        if self.program is not None and not error.soft:
+            if sys.stderr is not None:
+                print(f"{self.program}: {error}", file=sys.stderr)
+        else:
+            raw = str(error).encode("utf-8", "surrogateescape")[: ERRBUF - 1]
+            self.message = raw.decode("utf-8", "replace" if len(raw) == ERRBUF - 1 else "surrogateescape")
+        return error
+
+    def _missing(self, name: str) -> int:
+        found = None if self._symbols is None else self._symbols.loose(name)
+        if found is None:
+            raise self.note(KvmError(CLOSED if self._closed else f"{name}: no such symbol"))
+        return found.value
+
+    # -- what the handle is looking at ----------------------------------------------------------------------
+
+    @property
+    def parts(self) -> Parts:
+        """What the target works with; KvmError if the handle is closed or no target was recognised."""
+        if self._parts is None or self._target is None:
+            raise KvmError(self._no_memory)
+        return self._parts
+
+    @property
+    def target(self) -> Target:
+        """The kernel that was recognised; KvmError as for `parts`."""
+        if self._target is None:
+            raise KvmError(self._no_memory)
+        return self._target
+
+    @property
+    def image(self) -> Image:
+        """The image that is read; KvmError if the handle is closed or has none."""
+        if self._image is None:
+            raise KvmError(CLOSED if self._closed else "this handle has no files")
+        return self._image
+
+    @property
+    def no_files(self) -> bool:
+        """Opened with KVM_NO_FILES."""
+        return self._no_files
+
+    @property
+    def closed(self) -> bool:
+        """kd.close() was called, or opening failed."""
+        return self._closed
+
+    @property
+    def symbols(self) -> Symbols:
+        """Names to addresses: a mapping. KvmError if the handle is closed or the kernel file has no symbols."""
+        if self._symbols is None:
+            raise self.note(KvmError(CLOSED if self._closed else "bad namelist", soft=True))
+        return self._symbols
+
+    def symbol_at(self, addr: int) -> tuple[str, int]:
+        """(name, offset) of the closest symbol at or below an address; KvmError if there is none."""
+        found = self.symbols.at(addr)
+        if found is None:
+            raise self.note(KvmError(f"{addr:x}: no symbol at or below this address"))
+        return found
+
+    @property
+    def types(self) -> Types:
+        """Structure layouts of the target."""
+        with Recorded(self):
+            return self.target.types
+
+    @property
+    def info(self) -> Info:
+        """What this is an image of."""
+        with Recorded(self):
+            image, target = self.image, self._target
+            if target is None:
+                return Info(None, None, None, image.machine, image.byteorder, None, None, image.format, False)
+            release, version = target.release(self.parts)
+            return Info(
+                target.system,
+                release,
+                version,
+                target.machine,
+                target.byteorder,
+                target.pointer_size,
+                target.page_size,
+                image.format,
+                False,
+            )
+
+    # -- processes ------------------------------------------------------------------------------------------
+
+    def processes(self, op: int = KERN_PROC_KTHREAD, arg: int = 0) -> list[ProcessRecord]:
+        """The processes that op (a KERN_PROC_*) and arg select, as kvm_getprocs(3) gives them."""
+        with Recorded(self):
+            return self.target.getprocs(self.parts, op, arg)
+
+    def threads(self, p: ProcessRecord) -> list[Thread]:
+        """The threads of a process."""
+        if not isinstance(p, ProcessRecord):
+            raise TypeError("p must be a process record")
+        with Recorded(self):
+            return self.target.threads(self.parts, p)
+
+    def argv(self, p: ProcessRecord, nchr: int = 0) -> list[bytes]:
+        """The argument vector; empty for a zombie or a process without. nchr: most bytes, 0 for all."""
+        return self.vector(p, False, nchr) or []
+
+    def environ(self, p: ProcessRecord, nchr: int = 0) -> list[bytes]:
+        """The environment, as argv()."""
+        return self.vector(p, True, nchr) or []
+
+    def vector(self, p: ProcessRecord, environment: bool, nchr: int) -> list[bytes] | None:
+        """What kvm_getargv(3) or kvm_getenvv(3) gives, raising; None: the process has none."""
+        if not isinstance(p, ProcessRecord):
+            raise TypeError("p must be a process record")
+        with Recorded(self):
+            return self.target.arguments(self.parts, p, environment, nchr)
+
+    def loadavg(self) -> list[float]:
+        """The load averages of 1, 5 and 15 minutes."""
+        with Recorded(self):
+            return self.target.loadavg(self.parts)
+
+    def files(self) -> list[FileRecord]:
+        """The open files, as kvm_getfiles(3) gives them."""
+        with Recorded(self):
+            return self.target.getfiles(self.parts, 0, 0)
+
+    def dmesg(self) -> bytes:
+        """The kernel's message buffer, oldest line first."""
+        with Recorded(self):
+            return self.target.dmesg(self.parts)
+
+    # -- the end --------------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Let go of all files. Whatever is asked of the handle afterwards says that it is closed."""
+        if not self._closed:
+            self._release()
+            self._no_files = False
+
+    def __enter__(self) -> Kvm:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if getattr(self, "_files", None):
+            self._release()
+
+    def __repr__(self) -> str:
+        if self._closed:
+            return "<Kvm, closed>"
+        return f"<Kvm {self._image.path if self._image is not None else 'without files'}>"
+
+
+class Recorded:
+    """Keeps a KvmError that passes as the handle's message."""
+
+    def __init__(self, kd: Kvm) -> None:
+        self.kd = kd
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
+        if isinstance(value, KvmError):
+            self.kd.note(value)
