@@ -1,5 +1,6 @@
 """kvm(3) for Python: kernel memory images of any kernel, from any host."""
 
+from pykvm import errors
 from pykvm.constants import *  # noqa: F403
 from pykvm.dump import kvm_dump_inval, kvm_dump_mkheader, kvm_dump_wrtheader
 from pykvm.errors import AddressError, FormatError, KvmError
@@ -13,3 +14,6 @@ from pykvm.records import FileRecord, ProcessRecord
 from pykvm.targets.base import Thread
 
 __version__ = "0.1.0"
+
+# The public names: everything imported here but the modules ("from pykvm import *" must not bring a module `open`).
+__all__ = [name for name, value in globals().items() if name[0] != "_" and not isinstance(value, type(errors))]

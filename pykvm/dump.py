@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import IO
 
 from pykvm.errors import KvmError
-from pykvm.handle import Kvm
+from pykvm.handle import Kvm, handle
 from pykvm.images import savecore
 from pykvm.images.savecore import KcoreHeader
 
@@ -72,6 +72,7 @@ def kvm_dump_inval(kd: Kvm) -> int:
 
 
 def _attempt(kd: Kvm, call: Callable[[], int]) -> int:
+    handle(kd)
     try:
         return call()
     except KvmError as e:

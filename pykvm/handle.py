@@ -285,19 +285,26 @@ class Kvm(Memory):
                 False,
             )
 
+    def _ready(self) -> Target:
+        """The target, of which memory can be read; else the reason why not, before a call fails for it."""
+        target = self.target
+        if self.unreadable is not None:
+            raise KvmError(self.unreadable)
+        return target
+
     # -- processes ------------------------------------------------------------------------------------------
 
     def processes(self, op: int = KERN_PROC_KTHREAD, arg: int = 0) -> list[ProcessRecord]:
         """The processes that op (a KERN_PROC_*) and arg select, as kvm_getprocs(3) gives them."""
         with Recorded(self):
-            return self.target.getprocs(self.parts, op, arg)
+            return self._ready().getprocs(self.parts, op, arg)
 
     def threads(self, p: ProcessRecord) -> list[Thread]:
         """The threads of a process."""
         if not isinstance(p, ProcessRecord):
             raise TypeError("p must be a process record")
         with Recorded(self):
-            return self.target.threads(self.parts, p)
+            return self._ready().threads(self.parts, p)
 
     def argv(self, p: ProcessRecord, nchr: int = 0) -> list[bytes]:
         """The argument vector; empty for a zombie or a process without. nchr: most bytes, 0 for all."""
@@ -317,17 +324,17 @@ class Kvm(Memory):
     def loadavg(self) -> list[float]:
         """The load averages of 1, 5 and 15 minutes."""
         with Recorded(self):
-            return self.target.loadavg(self.parts)
+            return self._ready().loadavg(self.parts)
 
     def files(self) -> list[FileRecord]:
         """The open files, as kvm_getfiles(3) gives them."""
         with Recorded(self):
-            return self.target.getfiles(self.parts, 0, 0)
+            return self._ready().getfiles(self.parts, 0, 0)
 
     def dmesg(self) -> bytes:
         """The kernel's message buffer, oldest line first."""
         with Recorded(self):
-            return self.target.dmesg(self.parts)
+            return self._ready().dmesg(self.parts)
 
     # -- the end --------------------------------------------------------------------------------------------
 
@@ -338,6 +345,8 @@ class Kvm(Memory):
             self._no_files = False
 
     def __enter__(self) -> Kvm:
+        if self._closed:
+            raise self.note(KvmError(CLOSED))
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
@@ -351,6 +360,13 @@ class Kvm(Memory):
         if self._closed:
             return "<Kvm, closed>"
         return f"<Kvm {self._image.path if self._image is not None else 'without files'}>"
+
+
+def handle(kd: Kvm) -> Kvm:
+    """A handle passed to one of kvm(3)'s functions: TypeError if it is none (an open that failed gives None)."""
+    if not isinstance(kd, Kvm):
+        raise TypeError(f"kd must be a pykvm.Kvm, not {type(kd).__name__}")
+    return kd
 
 
 class Recorded:

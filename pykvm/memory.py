@@ -124,6 +124,8 @@ class Memory:
     def readinto(self, addr: int, buf: Any) -> int:
         """Fill a writable buffer from a kernel virtual address; its size in bytes. All of it or AddressError."""
         flat = memoryview(buf).cast("B")
+        if flat.readonly:
+            raise TypeError("buf must be writable")
         self._readinto(addr, flat, flat.nbytes)
         return flat.nbytes
 
@@ -174,6 +176,8 @@ class Memory:
         if size < 0:
             raise ValueError(f"negative length {size}")
         table = address_table(addrs)
+        if size > CHUNK:  # must fail at the first hole, not take its room beforehand
+            return memoryview(b"".join(self.read(addr, size) for addr in table))
         out = bytearray(len(table) * size)
         self.gather_into(table, size, out, 0, size)
         return memoryview(out)

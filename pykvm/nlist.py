@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import takewhile
 
 from pykvm.errors import KvmError
-from pykvm.handle import Kvm
+from pykvm.handle import Kvm, handle
 
 
 class Nlist:
@@ -36,7 +36,7 @@ def kvm_nlist(kd: Kvm, nl: Sequence[Nlist]) -> int:
     counts once. Names that are not found have all members but n_name set to 0.
     """
     try:
-        symbols = kd.symbols
+        symbols = handle(kd).symbols
     except KvmError:
         return -1
     try:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 
 from pykvm.errors import KvmError
-from pykvm.handle import ERRBUF, Info, Kvm, Recorded
+from pykvm.handle import ERRBUF, Info, Kvm, Recorded, handle
 from pykvm.images.hostfile import Path
 from pykvm.memory import CLOSED
 
@@ -77,7 +77,7 @@ def _store(errbuf: bytearray, message: str) -> None:
 
 def kvm_close(kd: Kvm) -> int:
     """Close a handle: 0, or -1 if it is closed already. kvm_open(3)."""
-    if kd.closed:
+    if handle(kd).closed:
         kd.note(KvmError(CLOSED))
         return -1
     kd.close()
@@ -86,4 +86,4 @@ def kvm_close(kd: Kvm) -> int:
 
 def kvm_geterr(kd: Kvm) -> str:
     """The message of the handle's most recent error, "" if there was none. kvm_geterr(3)."""
-    return kd.message
+    return handle(kd).message

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from operator import index
 from typing import TypeVar
 
 from pykvm.errors import KvmError
-from pykvm.handle import Kvm
+from pykvm.handle import Kvm, handle
 from pykvm.records import ProcessRecord
 
 T = TypeVar("T")
@@ -14,12 +15,12 @@ T = TypeVar("T")
 
 def kvm_getprocs(kd: Kvm, op: int, arg: int) -> list[ProcessRecord] | None:
     """The processes that op (KERN_PROC_ALL ... KERN_PROC_KTHREAD) and arg select, as struct kinfo_proc; or None."""
-    return attempt(kd, "kvm_getprocs", lambda: kd.target.getprocs(kd.parts, op, arg))
+    return attempt(kd, "kvm_getprocs", lambda: kd.target.getprocs(kd.parts, index(op), index(arg)))
 
 
 def kvm_getproc2(kd: Kvm, op: int, arg: int, elemsize: int | None = None) -> list[ProcessRecord] | None:
     """As kvm_getprocs, as struct kinfo_proc2, of which bytes(p) has the first elemsize bytes (None: all)."""
-    return attempt(kd, "kvm_getproc2", lambda: kd.target.getproc2(kd.parts, op, arg, elemsize))
+    return attempt(kd, "kvm_getproc2", lambda: kd.target.getproc2(kd.parts, index(op), index(arg), elemsize))
 
 
 def kvm_getargv(kd: Kvm, p: ProcessRecord, nchr: int) -> list[bytes] | None:
@@ -48,7 +49,7 @@ def kvm_getenvv2(kd: Kvm, p: ProcessRecord, nchr: int) -> list[bytes] | None:
 def attempt(kd: Kvm, name: str, call: Callable[[], T]) -> T | None:
     """What a call gives, or None with its message kept as C's functions do."""
     try:
-        if kd.no_files:
+        if handle(kd).no_files:
             raise KvmError(f"{name}: no live kernel to ask")
         return call()
     except KvmError as e:

@@ -6,7 +6,7 @@ from typing import Any
 
 from pykvm._native.ffi import ffi, lib
 from pykvm.errors import AddressError, KvmError
-from pykvm.handle import Kvm
+from pykvm.handle import Kvm, handle
 
 
 def kvm_read(kd: Kvm, addr: int, buf: Any, nbytes: int) -> int:
@@ -19,7 +19,7 @@ def kvm_read(kd: Kvm, addr: int, buf: Any, nbytes: int) -> int:
     if flat.readonly:
         raise TypeError("buf must be writable")
     _check_length(nbytes, flat.nbytes)
-    if kd.no_files:
+    if handle(kd).no_files:
         return _no_files(kd, addr)
     fault = ffi.new("pk_fault *")
     try:
@@ -41,7 +41,7 @@ def kvm_write(kd: Kvm, addr: int, buf: Any, nbytes: int) -> int:
     """
     flat = memoryview(buf).cast("B")
     _check_length(nbytes, flat.nbytes)
-    if kd.no_files:
+    if handle(kd).no_files:
         return _no_files(kd, addr)
     try:
         return kd.write(addr, flat[:nbytes])

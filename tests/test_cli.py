@@ -70,6 +70,25 @@ def test_ps(run: Any, flags: list[Any], mirbsd_dump: Any) -> None:
         assert status == 1
         assert err.startswith(f"pykvm: {message}")
     assert run("ps", *flags, "-p", "31999")[0] == 1
+    _, out, _ = run("ps", *flags, "-U", "1000", "-o", "pid=", "-o", "kp_proc.p_priority=PRI,kp_eproc.e_jobc")
+    theirs = [p for p in mirbsd_dump.processes if p.uid == 1000]
+    assert out.splitlines()[0].split() == ["PRI", "E_JOBC"]
+    assert [line.split() for line in out.splitlines()[1:]] == [
+        [str(p.pid), str(p.priority), str(p.jobc)] for p in theirs
+    ]
+    tty = next(p.tty for p in mirbsd_dump.processes if p.tty)
+    _, out, _ = run("ps", *flags, "-t", f"{tty:x}", "-o", "pid")
+    assert out.split()[1:] == [str(p.pid) for p in mirbsd_dump.processes if p.tty == tty]
+
+
+@pytest.mark.parametrize("words", [["bogus"], [], ["ps", "--nosuch"], ["read"], ["info", "-M"]])
+def test_wrong_usage(words: list[str], capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(words)
+    out = capfd.readouterr()
+    assert (caught.value.code, out.out) == (1, "")
+    assert out.err.startswith("pykvm: ")
+    assert out.err.count("\n") == 1
 
 
 def test_nm(run: Any, flags: list[Any], mirbsd_dump: Any) -> None:
@@ -152,7 +171,7 @@ def test_one_line_of_error(run: Any, command: list[str], mirbsd_dump: Any, tmp_p
         ["-M", mirbsd_dump.core, "-N", garbage],
         [],
     ]
-    if command[0] not in ("info", "nm"):
+    if command[0] != "nm":
         cases.append(["-M", garbage, "-N", mirbsd_dump.kernel])
     for flags in cases:
         status, out, err = run(*command, *flags)

@@ -162,6 +162,8 @@ def test_closed(mirbsd_dump: Any) -> None:
     two = pykvm.kvm_getproc2(kd, pykvm.KERN_PROC_KTHREAD, 0)
     kd.close()
     kd.close()
+    with pytest.raises(pykvm.KvmError, match="handle is closed"), kd:
+        pass
     at = mirbsd_dump.symbols["nprocs"]
     raising: list[Callable[[], Any]] = [
         lambda: kd.read(at, 4),
@@ -227,6 +229,27 @@ def test_wrong_calls(mirbsd_dump: Any) -> None:
             lambda: pykvm.kvm_getprocs(kd, 1, "init"),  # type: ignore[arg-type]
             lambda: kd.read(None, 4),  # type: ignore[arg-type]
             lambda: kd.gather([1.5], 4),
+            lambda: kd.readinto(kd.symbol("version"), b"1234"),
+            lambda: kd.readinto(kd.symbol("version"), memoryview(bytearray(4)).toreadonly()),
+            lambda: kd.symbol(None),  # type: ignore[arg-type]
+            lambda: pykvm.kvm_getprocs(kd, "a", 0),  # type: ignore[arg-type]
+            lambda: pykvm.kvm_close(None),  # type: ignore[arg-type]
+            lambda: pykvm.kvm_geterr(None),  # type: ignore[arg-type]
+            lambda: pykvm.kvm_read(None, 0, bytearray(4), 4),  # type: ignore[arg-type]
+            lambda: pykvm.kvm_dump_inval(None),  # type: ignore[arg-type]
         ):
             with pytest.raises(TypeError):
                 call()
+        constant = b"1234"
+        with pytest.raises(TypeError):
+            kd.readinto(kd.symbol("version"), constant)
+        assert constant == bytes([0x31, 0x32, 0x33, 0x34])
+        with pytest.raises(pykvm.AddressError):
+            kd.gather([kd.symbol("version")], 1 << 62)
+
+
+def test_star_import_leaves_open_alone() -> None:
+    names: dict[str, Any] = {}
+    exec("from pykvm import *", names)
+    assert "open" not in names
+    assert {"Kvm", "kvm_open", "kvm_getprocs", "Nlist", "KERN_PROC_ALL", "N_TEXT", "KvmError"} <= set(names)

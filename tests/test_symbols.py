@@ -94,6 +94,9 @@ def test_symbol_at(mirbsd_dump: Any) -> None:
             kd.symbol_at(0x1000)
         with pytest.raises(pykvm.KvmError, match="no symbol at or below"):
             kd.symbol_at(-1)
+        for beyond in (0xFFFFFFFF, 1 << 32, (1 << 64) - 1):
+            with pytest.raises(pykvm.KvmError, match="no symbol at or below"):
+                kd.symbol_at(beyond)
 
 
 def test_stripped(mirbsd_dump: Any, tmp_path: Path) -> None:

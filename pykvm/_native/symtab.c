@@ -391,5 +391,5 @@ int pk_symtab_at(pk_symtab *t, uint64_t addr, pk_symbol *out)
     if (lo == 0)
         return 0;
     export(t, t->by_addr[lo - 1], out);
-    return 1;
+    return lo == t->by_addr_len ? 2 : 1;
 }

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 import pykvm
 from pykvm.cli import dmesg, info, layout, nm, ps, read
@@ -16,9 +17,17 @@ from pykvm.errors import KvmError
 COMMANDS = (("info", info), ("ps", ps), ("nm", nm), ("read", read), ("dmesg", dmesg), ("layout", layout))
 
 
+class Parser(argparse.ArgumentParser):
+    """Wrong usage is one line on stderr and exit status 1, as every other error."""
+
+    def error(self, message: str) -> NoReturn:
+        print(f"pykvm: {message} ({self.prog} -h tells more)", file=sys.stderr)
+        sys.exit(1)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command: 0, or 1 after one line on stderr (2 for a wrong command line)."""
-    parser = argparse.ArgumentParser(prog="pykvm", description="Look into a kernel's memory: live or a crash dump.")
+    """Run the command: 0, or 1 after one line on stderr."""
+    parser = Parser(prog="pykvm", description="Look into a kernel's memory: live or a crash dump.")
     parser.add_argument("--version", action="version", version=f"pykvm {pykvm.__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, module in COMMANDS:

@@ -7,7 +7,7 @@ import contextlib
 from dataclasses import asdict
 from typing import Any
 
-from pykvm.cli.common import day, json_flag, kernel_flags, open_any, put, put_json
+from pykvm.cli.common import day, json_flag, kernel_flags, open_kernel, put, put_json
 from pykvm.errors import KvmError
 from pykvm.handle import Kvm
 
@@ -34,14 +34,12 @@ def gather(kd: Kvm) -> dict[str, Any]:
         found.update(kd.target.facts(kd.parts))
     if kd.image.missing:
         found["missing at the end"] = kd.image.missing
-    if kd.unreadable is not None:
-        found["kernel memory"] = f"cannot be read: {kd.unreadable}"
     return {name: value for name, value in found.items() if value is not None}
 
 
 def run(arguments: argparse.Namespace) -> None:
     """The command."""
-    with open_any(arguments) as kd:
+    with open_kernel(arguments) as kd:
         found = gather(kd)
     if arguments.json:
         put_json(found)

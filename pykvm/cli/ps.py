@@ -96,6 +96,7 @@ COLUMNS: dict[str, Column] = {
 }
 ALIASES = {
     "args": "command",
+    "logname": "login",
     "cputime": "time",
     "f": "flags",
     "ni": "nice",
@@ -107,6 +108,8 @@ ALIASES = {
     "wmesg": "wchan",
 }
 WIDE = 132
+# The attribute that each flag selects by.
+FILTERS = {"p": "pid", "t": "tdev", "U": "uid"}
 PLAIN = ("pid", "tt", "stat", "time", "command")
 USER = ("user", "pid", "ppid", "rss", "tt", "stat", "lstart", "time", "command")
 
@@ -119,40 +122,70 @@ def setup(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-a", action="store_true", help=everyone)
     parser.add_argument("-x", action="store_true", help=everyone)
     parser.add_argument("-u", action="store_true", help="the columns " + " ".join(USER))
-    parser.add_argument("-o", metavar="COLUMNS", action="append", help="columns: " + " ".join(COLUMNS))
+    parser.add_argument(
+        "-o", metavar="COLUMNS", action="append", help="columns: " + " ".join(COLUMNS) + ", or a member of the record"
+    )
     parser.add_argument("-w", action="count", default=0, help="132 columns; -ww: whole lines")
     parser.add_argument("-p", metavar="PID", help="only these processes (a comma-separated list)")
+    parser.add_argument("-t", metavar="TTY", help="only of these terminals: device numbers, hexadecimal as in TT")
+    parser.add_argument("-U", metavar="UID", help="only of these users")
 
 
 def run(arguments: argparse.Namespace) -> None:
     """The command."""
     names = [name for part in arguments.o or [] for name in part.replace(",", " ").split()]
-    chosen = [COLUMNS[column(name)] for name in names or (USER if arguments.u else PLAIN)]
-    wanted = None if arguments.p is None else {pid(word) for word in arguments.p.replace(",", " ").split()}
+    chosen = [column(name) for name in names or (USER if arguments.u else PLAIN)]
+    wanted = {name: numbers(name, getattr(arguments, name)) for name in FILTERS}
     with open_kernel(arguments) as kd:
-        rows = [Row(kd, p) for p in kd.processes(KERN_PROC_KTHREAD) if wanted is None or p.pid in wanted]
+        rows = [Row(kd, p) for p in kd.processes(KERN_PROC_KTHREAD) if matches(p, wanted)]
         if arguments.json:
             put_json([as_json(row) for row in rows])
         else:
             table(chosen, rows, width(arguments.w))
-    if wanted and not rows:
+    if arguments.p and not rows:
         raise KvmError(f"no such process: {arguments.p}")
 
 
-def column(name: str) -> str:
-    """A column's own name; KvmError if there is none like it."""
-    found = ALIASES.get(name.lower(), name.lower())
-    if found not in COLUMNS:
-        raise KvmError(f"-o {name}: no such column (there are: {' '.join(COLUMNS)})")
-    return found
+def column(name: str) -> Column:
+    """A column by its name, as in ps(1), or by a member of the record (kp_eproc.e_jobc, p_priority); NAME=TITLE
+    gives it another title. KvmError if there is none like it."""
+    name, equals, title = name.partition("=")
+    plain = ALIASES.get(name.lower(), name.lower())
+    if plain in COLUMNS:
+        found = COLUMNS[plain]
+    elif name.startswith(("p_", "ki_")) or "." in name:
+        found = Column(name.rpartition(".")[2].upper(), True, _member(name))
+    else:
+        raise KvmError(f"-o {name}: no such column (there are: {' '.join(COLUMNS)}, and members of the record)")
+    return found._replace(title=title) if equals else found
 
 
-def pid(word: str) -> int:
-    """A number."""
+def _member(path: str) -> Callable[[Row], Any]:
+    def show(row: Row) -> Any:
+        value: Any = row.p
+        try:
+            for part in path.split("."):
+                value = getattr(value, part)
+        except AttributeError:
+            raise KvmError(f"-o {path}: this system's records have no such member") from None
+        return text(value) if isinstance(value, bytes) else value
+
+    return show
+
+
+def numbers(flag: str, given: str | None) -> set[int] | None:
+    """The numbers of a comma-separated list (hexadecimal for -t); None if the flag was not given."""
+    if given is None:
+        return None
     try:
-        return int(word)
+        return {int(word, 16 if flag == "t" else 10) for word in given.replace(",", " ").split()}
     except ValueError:
-        raise KvmError(f"-p {word}: not a number") from None
+        raise KvmError(f"-{flag} {given}: not a number") from None
+
+
+def matches(p: ProcessRecord, wanted: dict[str, set[int] | None]) -> bool:
+    """Whether a process is one that is asked for."""
+    return all(chosen is None or getattr(p, FILTERS[flag]) in chosen for flag, chosen in wanted.items())
 
 
 def as_json(row: Row) -> dict[str, Any]:

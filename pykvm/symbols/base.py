@@ -13,6 +13,7 @@ from pykvm.images.hostfile import HostFile
 MISS = lib.PK_MISS
 # More than any kernel has by far: bounds what a damaged table can cost.
 MAX_SYMBOLS = 1 << 24
+PAGE = 4096
 
 
 class Symbol(NamedTuple):
@@ -114,8 +115,8 @@ class Symbols(Mapping[str, int]):
         return found if found is not None else self.find("_" + name)
 
     def at(self, addr: int) -> tuple[str, int] | None:
-        """(name, offset) of the closest symbol at or below an address; None if none is, or only one that is
-        known to end more than a page before it."""
+        """(name, offset) of the closest symbol at or below an address; None if there is none, or only the last of
+        all, which ends more than a page before."""
         out = ffi.new("pk_symbol *")
         if not 0 <= addr < 1 << 64:
             return None
@@ -125,6 +126,8 @@ class Symbols(Mapping[str, int]):
         if got == 0:
             return None
         symbol = _export(out)
+        if got == 2 and addr - symbol.value >= symbol.size + PAGE:
+            return None
         return symbol.name, addr - symbol.value
 
     def getter(self, missing: Callable[[str], int]) -> Callable[[str], int]:
@@ -132,7 +135,10 @@ class Symbols(Mapping[str, int]):
         value, tab = lib.pk_symtab_value, self._tab
 
         def symbol(name: str) -> int:
-            raw = name.encode("utf-8", "surrogateescape")
+            try:
+                raw = name.encode("utf-8", "surrogateescape")
+            except AttributeError:
+                raise TypeError("a name is a str") from None
             found: int = value(tab, raw, len(raw))
             return found if found != MISS else missing(name)
 

@@ -64,6 +64,6 @@ int pk_symtab_nlist(const pk_symtab *tab, const char *name, uint64_t len, int ao
 /* The value of an exact name, or PK_MISS (ask pk_symtab_find to be sure). */
 uint64_t pk_symtab_value(const pk_symtab *tab, const char *name, uint64_t len);
 
-/* The closest symbol at or below addr that names an address; 1 found, 0 none,
-   -1 out of memory (the order is made at the first call). */
+/* The closest symbol at or below addr that names an address; 1 found, 2 it is the
+   last of all, 0 none, -1 out of memory (the order is made at the first call). */
 int pk_symtab_at(pk_symtab *tab, uint64_t addr, pk_symbol *out);
