@@ -162,6 +162,30 @@ def test_kdump_header(linux_dump_factory: Any, offset: int, value: int, message:
     assert str(dump.paths[0]) in str(caught.value)
 
 
+def flat(raw: bytes) -> bytes:
+    """makedumpfile -F: records in any order, the first one written twice, wrong at first."""
+    records = [(at, raw[at : at + 50000]) for at in range(0, len(raw), 50000)]
+    out = b"makedumpfile".ljust(16, b"\0") + struct.pack(">qq", 1, 1)
+    out = out.ljust(4096, b"\0")
+    for at, data in [(0, b"\xee" * 50000), *records[::-1]]:
+        out += struct.pack(">qq", at, len(data)) + data
+    return out + struct.pack(">qq", -1, -1)
+
+
+def test_flattened(linux_dump_factory: Any) -> None:
+    dump = linux_dump_factory(container="kdump")
+    path = dump.paths[0]
+    packed = flat(path.read_bytes())
+    path.write_bytes(packed)
+    with pykvm.Kvm(path) as kd:
+        assert [p.pid for p in kd.processes()] == [t.pid for t in dump.tasks]
+        assert kd.image.files[0].compressed == "makedumpfile -F"
+    for damaged in (packed[:4100], packed[:-16], packed[:-8], packed[: len(packed) // 2]):
+        path.write_bytes(damaged)
+        with pytest.raises(pykvm.FormatError, match="flattened record at offset"):
+            pykvm.Kvm(path)
+
+
 def test_split_parts_that_do_not_belong(linux_dump_factory: Any) -> None:
     one = linux_dump_factory(container="kdump", split=2)
     other = linux_dump_factory(container="kdump", split=1)

@@ -7,7 +7,7 @@ import os
 import stat
 
 from pykvm.errors import FormatError, KvmError
-from pykvm.images import compressed
+from pykvm.images import compressed, flattened
 
 Path = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 MAXPATHLEN = 1024
@@ -56,11 +56,16 @@ class HostFile:
         if stat.S_ISREG(mode) and self.readable:
             scheme = compressed.scheme_of(self.pread(0, compressed.MAGIC_SIZE))
             if scheme is not None:
-                expanded = compressed.expand(self.fd, self.path, scheme)
-                os.close(self.fd)
-                self.fd = expanded
-                self.size = os.fstat(expanded).st_size
-                self.compressed = scheme
+                self._replace(compressed.expand(self.fd, self.path, scheme), scheme)
+            if self.pread(0, len(flattened.SIGNATURE)) == flattened.SIGNATURE:
+                self._replace(flattened.expand(self.fd, self.path), self.compressed or "makedumpfile -F")
+
+    def _replace(self, fd: int, scheme: str) -> None:
+        """Read an expanded file instead."""
+        os.close(self.fd)
+        self.fd = fd
+        self.size = os.fstat(fd).st_size
+        self.compressed = scheme
 
     def pread(self, offset: int, n: int) -> bytes:
         """Up to n bytes at an offset: fewer at the end of the file."""

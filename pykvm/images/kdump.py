@@ -154,6 +154,8 @@ def probe(files: Sequence[HostFile]) -> Image | None:
         half = h.bitmap_blocks * h.block_size // 2
         one = half * 8 < h.pages
         descriptors = bitmaps + h.bitmap_blocks * h.block_size
+        if h.first_pfn > h.last_pfn:
+            continue  # makedumpfile --split writes parts without pages, too
         parts.append(PagePart(i, h.first_pfn, h.last_pfn, bitmaps if one else bitmaps + half, descriptors))
     parts.sort(key=lambda part: part.first_pfn)
     valid = 0 if one else bitmaps
@@ -208,7 +210,7 @@ def _sub_header(
     if sub["split"]:
         first = sub["start_pfn_64"] if version >= 6 else sub["start_pfn"]
         last = (sub["end_pfn_64"] if version >= 6 else sub["end_pfn"]) - 1
-        if not 0 <= first <= last:
+        if first > last + 1:
             raise FormatError(f"{file.path}: start_pfn is {first} and end_pfn {last + 1}")
         last = min(last, pages - 1)
     return Header(

@@ -12,7 +12,7 @@ from pykvm.images.hostfile import HostFile
 
 MISS = lib.PK_MISS
 # More than any kernel has by far: bounds what a damaged table can cost.
-MAX_SYMBOLS = 1 << 24
+MAX_SYMBOLS = 1 << 22
 PAGE = 4096
 
 

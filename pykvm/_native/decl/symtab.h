@@ -28,8 +28,11 @@ typedef struct {
 pk_symtab *pk_symtab_new(uint64_t seed);
 void pk_symtab_free(pk_symtab *tab);
 
+/* Bytes that all names together may take: twenty times those of a large kernel. */
+#define PK_NAMES_MAX 268435456
+
 /* Add `count` entries. How many names ran out of the string table (they are left
-   out), or -1: out of memory. Where a name occurs twice the later entry is found. */
+   out), or -1: out of memory, or of PK_NAMES_MAX. Where a name occurs twice the later entry is found. */
 int64_t pk_symtab_add(pk_symtab *tab, const void *entries, uint64_t count, const char *strings,
                       uint64_t strings_size, const pk_symlayout *layout);
 /* Linux's kallsyms: names in tokens, each behind its type letter (which becomes
