@@ -162,6 +162,14 @@ def test_kdump_header(linux_dump_factory: Any, offset: int, value: int, message:
     assert str(dump.paths[0]) in str(caught.value)
 
 
+@pytest.mark.parametrize("container", ["elf", "kdump"])
+def test_without_the_note(linux_dump_factory: Any, container: str) -> None:
+    dump = linux_dump_factory(container=container, note=False)
+    with pykvm.Kvm(dump.paths) as kd:
+        assert kd.image.vmcoreinfo is None or not kd.image.vmcoreinfo.values
+        assert [p.pid for p in kd.processes()] == [t.pid for t in dump.tasks]
+
+
 def flat(raw: bytes) -> bytes:
     """makedumpfile -F: records in any order, the first one written twice, wrong at first."""
     records = [(at, raw[at : at + 50000]) for at in range(0, len(raw), 50000)]

@@ -70,7 +70,7 @@ def probe(files: Sequence[HostFile]) -> Image | None:
     phdrs = _phdrs(file, shape, fields)
     vmcoreinfo = None
     for name, data in notes(file, shape, phdrs):
-        if name == b"VMCOREINFO" and vmcoreinfo is None:
+        if name == b"VMCOREINFO" and vmcoreinfo is None and data.strip(b"\0"):
             vmcoreinfo = VmcoreInfo(data[:MAX_SIZE])
     return Image(
         "elf",

@@ -40,7 +40,8 @@ def expand(fd: int, path: str) -> int:
                 at += RECORD.size
                 if offset < 0 or not 0 <= size <= total - at or offset + size >= 1 << 62:
                     raise FormatError(
-                        f"{path}: flattened record at offset {at - RECORD.size}: offset {offset} and size {size} make no sense"
+                        f"{path}: flattened record at offset {at - RECORD.size}: "
+                        f"offset {offset} and size {size} make no sense"
                     )
                 _copy(fd, at, out.fileno(), offset, size)
                 at += size
