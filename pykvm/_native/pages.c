@@ -29,6 +29,8 @@ typedef struct {
     part_t *parts;
     pk_codecs codecs;
     uint32_t nslots;        /* a power of two */
+    uint32_t ways;          /* slots that a page may be in */
+    _Atomic uint32_t turn;
     slot_t *slots;
     uint8_t *data;          /* nslots pages */
 } pages_t;
@@ -140,17 +142,31 @@ static int cached(const pages_t *pages, uint32_t slot, uint64_t pfn, uint32_t in
     return atomic_load_explicit(&s->seq, memory_order_relaxed) == seq;
 }
 
+/* The slot of a set to fill: an empty one, or each in turn. */
+static uint32_t victim(pages_t *pages, uint32_t set)
+{
+    for (uint32_t way = 0; way < pages->ways; way++)
+        if (atomic_load_explicit(&pages->slots[set + way].pfn_plus_1, memory_order_relaxed) == 0)
+            return set + way;
+    return set + atomic_fetch_add_explicit(&pages->turn, 1, memory_order_relaxed) % pages->ways;
+}
+
 static int fetch(const pk_image *image, pages_t *pages, const part_t *part, uint64_t pfn, uint32_t inside, void *buf,
                  uint32_t n, pk_fault *fault)
 {
-    const uint32_t slot = (uint32_t)(pfn * 0x9e3779b97f4a7c15u >> 32) & (pages->nslots - 1);
-    slot_t *s = &pages->slots[slot];
-    uint8_t *dst = pages->data + (size_t)slot * pages->shape.page_size;
-    uint32_t seq;
+    const uint32_t hash = (uint32_t)(pfn * 0x9e3779b97f4a7c15u >> 32);
+    const uint32_t set = (hash & (pages->nslots / pages->ways - 1)) * pages->ways;
+    uint32_t slot, seq;
+    uint8_t *dst;
+    slot_t *s;
     int good;
 
-    if (cached(pages, slot, pfn, inside, buf, n))
-        return 1;
+    for (uint32_t way = 0; way < pages->ways; way++)
+        if (cached(pages, set + way, pfn, inside, buf, n))
+            return 1;
+    slot = victim(pages, set);
+    s = &pages->slots[slot];
+    dst = pages->data + (size_t)slot * pages->shape.page_size;
     seq = atomic_load_explicit(&s->seq, memory_order_relaxed);
     if ((seq & 1) != 0 || !atomic_compare_exchange_strong(&s->seq, &seq, seq + 1)) {
         /* Another thread is filling the slot: expand the page aside. */
@@ -277,6 +293,8 @@ int pk_image_set_pages(pk_image *image, const pk_page_shape *shape, const pk_pag
     while (nslots * 2u <= shape->cache_bytes / shape->page_size)
         nslots *= 2;
     pages->nslots = nslots;
+    pages->ways = nslots < 4 ? nslots : 4;
+    atomic_init(&pages->turn, 0);
     pages->slots = calloc(nslots, sizeof(*pages->slots));
     pages->data = malloc((size_t)nslots * shape->page_size);
     pages->parts = calloc(count + 1, sizeof(*pages->parts));

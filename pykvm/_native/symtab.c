@@ -131,7 +131,8 @@ static int grow(void **p, uint64_t *room, uint64_t want, size_t size)
 static int append(pk_symtab *t, entry_t e, const char *name, size_t name_len)
 {
     /* Entries may share their names' bytes: what they come to is bounded here, not by the file. */
-    if (t->arena_len > PK_NAMES_MAX - name_len || t->len >= UINT32_MAX - 1 || !grow((void **)&t->entries, &t->room, t->len + 1, sizeof(*t->entries)) ||
+    if (t->arena_len > PK_NAMES_MAX - name_len || t->len >= UINT32_MAX - 1 ||
+        !grow((void **)&t->entries, &t->room, t->len + 1, sizeof(*t->entries)) ||
         !grow((void **)&t->arena, &t->arena_room, t->arena_len + name_len, 1))
         return 0;
     if (t->len + 1 > t->nslots / 2 && !grow_slots(t, t->len + 1))

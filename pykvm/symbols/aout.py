@@ -97,13 +97,15 @@ def probe(file: HostFile) -> Symbols | None:
     if header.magic in (ZMAGIC, QMAGIC):
         text = (text + header.mid.page - 1) & -header.mid.page
     symbols_at = text_at + text + header.data + header.trsize + header.drsize
-    table = file.exactly(symbols_at, header.syms, "a_syms: symbol table")
-    strings_at = symbols_at + header.syms
-    size = struct.unpack(_order(header.mid) + "I", file.exactly(strings_at, 4, "string table size"))[0]
-    strings = file.exactly(strings_at, size, "string table") if size >= 4 else b"\0\0\0\0"
     shape = layout(big_endian)
     # A header without a machine id says nothing of the machine, only its byte order.
     symbols = Symbols(file.path, None if header.old else header.mid.machine, header.mid.byteorder, n_type)
     symbols.format = "a.out"
+    symbols.bound(header.syms // shape.entry_size, 0)
+    table = file.exactly(symbols_at, header.syms, "a_syms: symbol table")
+    strings_at = symbols_at + header.syms
+    size = struct.unpack(_order(header.mid) + "I", file.exactly(strings_at, 4, "string table size"))[0]
+    symbols.bound(0, size)
+    strings = file.exactly(strings_at, size, "string table") if size >= 4 else b"\0\0\0\0"
     symbols.add_table(table, len(table) // shape.entry_size, strings, shape)
     return symbols

@@ -13,6 +13,8 @@ from pykvm.images.hostfile import HostFile
 MISS = lib.PK_MISS
 # More than any kernel has by far: bounds what a damaged table can cost.
 MAX_SYMBOLS = 1 << 22
+MAX_STRINGS = 256 << 20
+TOO_MUCH = f"the names of the symbols take more than {lib.PK_NAMES_MAX} bytes, or than there is memory"
 PAGE = 4096
 
 
@@ -70,17 +72,23 @@ class Symbols(Mapping[str, int]):
         """The C index, for readers of tables in other forms."""
         return self._tab
 
-    def add_table(self, entries: Any, count: int, strings: Any, layout: SymbolLayout) -> None:
-        """Index `count` entries; FormatError if they are absurdly many or none of their names is in `strings`."""
+    def bound(self, count: int, strings: int) -> None:
+        """Refuse a table that no kernel has, before it is read: FormatError."""
         if count > MAX_SYMBOLS:
             raise FormatError(f"{self.path}: symbol table of {count} entries (at most {MAX_SYMBOLS} are read)")
-        c_layout = ffi.new("pk_symlayout *", layout)
+        if strings > MAX_STRINGS:
+            raise FormatError(f"{self.path}: string table of {strings} bytes (at most {MAX_STRINGS} are read)")
+
+    def add_table(self, entries: Any, count: int, strings: Any, layout: SymbolLayout) -> None:
+        """Index `count` entries; FormatError if they are absurdly many or none of their names is in `strings`."""
         size = memoryview(strings).nbytes
+        self.bound(count, size)
+        c_layout = ffi.new("pk_symlayout *", layout)
         bad = lib.pk_symtab_add(
             self._tab, ffi.from_buffer(entries), count, ffi.from_buffer("char[]", strings), size, c_layout
         )
         if bad < 0:
-            raise KvmError("out of memory")
+            raise FormatError(f"{self.path}: {TOO_MUCH}")
         if bad > 0 and len(self) == 0:
             raise FormatError(f"{self.path}: the names of all {bad} symbols lie outside the string table")
 
@@ -93,7 +101,7 @@ class Symbols(Mapping[str, int]):
         out, lookup, tab, n_type = ffi.new("pk_symbol *"), lib.pk_symtab_nlist, self._tab, self._n_type
         own = self.format == "a.out"  # in ELF the last two mean something else, and nlist(3) leaves them 0
         for name in names:
-            raw = name.encode("utf-8", "surrogateescape")
+            raw = _encoded(name)
             if not lookup(tab, raw, len(raw), own, out):
                 yield None
             else:
@@ -103,7 +111,7 @@ class Symbols(Mapping[str, int]):
 
     def find(self, name: str) -> Symbol | None:
         """The last symbol of exactly this name."""
-        raw = name.encode("utf-8", "surrogateescape")
+        raw = _encoded(name)
         out = ffi.new("pk_symbol *")
         return _export(out) if lib.pk_symtab_find(self._tab, raw, len(raw), out) else None
 
@@ -136,7 +144,7 @@ class Symbols(Mapping[str, int]):
 
         def symbol(name: str) -> int:
             try:
-                raw = name.encode("utf-8", "surrogateescape")
+                raw = _encoded(name)
             except AttributeError:
                 raise TypeError("a name is a str") from None
             found: int = value(tab, raw, len(raw))
@@ -172,6 +180,14 @@ class Symbols(Mapping[str, int]):
 
 def _signed(value: int, bits: int) -> int:
     return value - (1 << bits) if value >> bits - 1 else value
+
+
+def _encoded(name: str) -> bytes:
+    """A name as it stands in the file. What no file can hold (a lone surrogate) finds nothing."""
+    try:
+        return name.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return name.encode("utf-8", "surrogatepass")
 
 
 def _name(out: Any) -> str:

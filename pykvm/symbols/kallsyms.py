@@ -6,9 +6,9 @@ from array import array
 from typing import TYPE_CHECKING, Any
 
 from pykvm._native.ffi import ffi, lib
-from pykvm.errors import FormatError, KvmError
+from pykvm.errors import FormatError
 from pykvm.images.vmcoreinfo import VmcoreInfo
-from pykvm.symbols.base import Symbols
+from pykvm.symbols.base import TOO_MUCH, Symbols
 
 if TYPE_CHECKING:
     from pykvm.memory import Memory
@@ -68,7 +68,7 @@ def read(memory: Memory, path: str, info: VmcoreInfo, machine: str, byteorder: s
     )
     got = lib.pk_symtab_add_kallsyms(symbols.core, table)
     if got < 0:
-        raise KvmError("out of memory")
+        raise FormatError(f"{path}: kallsyms: {TOO_MUCH}")
     if got != count:
         raise FormatError(f"{path}: kallsyms: symbol {got} of {count} (kallsyms_num_syms) makes no sense")
     return symbols

@@ -32,7 +32,8 @@ void pk_symtab_free(pk_symtab *tab);
 #define PK_NAMES_MAX 268435456
 
 /* Add `count` entries. How many names ran out of the string table (they are left
-   out), or -1: out of memory, or of PK_NAMES_MAX. Where a name occurs twice the later entry is found. */
+   out), or -1: out of memory, or of PK_NAMES_MAX. Where a name occurs twice the
+   later entry is found. */
 int64_t pk_symtab_add(pk_symtab *tab, const void *entries, uint64_t count, const char *strings,
                       uint64_t strings_size, const pk_symlayout *layout);
 /* Linux's kallsyms: names in tokens, each behind its type letter (which becomes
@@ -50,7 +51,7 @@ typedef struct {
     int absolute_percpu, big_endian;
 } pk_kallsyms;
 
-/* How many symbols could be read (all: count), or -1: out of memory. */
+/* How many symbols could be read (all: count), or -1 as pk_symtab_add. */
 int64_t pk_symtab_add_kallsyms(pk_symtab *tab, const pk_kallsyms *k);
 /* Add delta to all values from `from` on: a kernel that was moved after it was
    linked. Before the first pk_symtab_at. */
