@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 # A message is one line, whatever the files and names in it are called; what could not be written out is escaped too.
 _CONTROL = {c: f"\\x{c:02x}" for c in (*range(32), *range(127, 160))} | {
     c: f"\\u{c:04x}" for c in (0x2028, 0x2029, *range(0xD800, 0xDC80), *range(0xDD00, 0xE000))

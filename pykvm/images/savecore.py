@@ -20,6 +20,7 @@ from pykvm.images.hostfile import HostFile
 KCORE_MAGIC, KCORESEG_MAGIC = 0x8FCA, 0x8FAC
 CORE_CPU, CORE_DATA = 1, 2
 HDR_SIZE, SEG_SIZE = 12, 8
+MAX_CPU = 4 << 20  # of cpu data; a sun4 with all its PMEGs has 70 KB
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,8 @@ def _read_file(file: HostFile, machine: Machine, start: bytes) -> Image:
     offset = hdrsize + seghdrsize
     if size > file.size - offset:
         raise _Flaw(f"c_size of the CORE_CPU segment is {size}, beyond the end of the file ({file.size})")
+    if size > MAX_CPU:
+        raise _Flaw(f"c_size of the CORE_CPU segment is {size}, more than any machine has ({MAX_CPU})")
     cpu_data = file.pread(offset, size)
     if len(cpu_data) != size:
         raise _Flaw(f"cpu data: only {len(cpu_data)} of {size} bytes are there")
@@ -153,7 +156,7 @@ def from_device(file: HostFile, offset: int) -> tuple[Image, int]:
     if len(raw) != SEG_SIZE or magic != KCORE_MAGIC or machine is None or flag != CORE_CPU:
         raise KvmError("invalid magic in cpu_hdr", soft=True)
     size = int(struct.unpack(machine.order + "I", raw[4:])[0])
-    if size > file.size - offset - SEG_SIZE:
+    if size > min(MAX_CPU, file.size - offset - SEG_SIZE):
         raise KvmError("invalid size in cpu_hdr", soft=True)
     cpu_data = file.pread(offset + SEG_SIZE, size)
     if len(cpu_data) != size:

@@ -144,7 +144,9 @@ class Symbols(Mapping[str, int]):
 
         def symbol(name: str) -> int:
             try:
-                raw = _encoded(name)
+                raw = name.encode("utf-8", "surrogateescape")
+            except UnicodeEncodeError:
+                return missing(name)
             except AttributeError:
                 raise TypeError("a name is a str") from None
             found: int = value(tab, raw, len(raw))

@@ -18,7 +18,7 @@ from pykvm.targets.mirbsd import eproc, neutral
 from pykvm.targets.mirbsd.structs import Structs
 
 P_CONTROLT, P_SYSTEM = 0x2, 0x200
-LIST_LIMIT = 1 << 20  # MirBSD's pids end at 32767
+LIST_LIMIT = 1 << 16  # MirBSD's pids end at 32767
 
 
 @dataclass(slots=True)
