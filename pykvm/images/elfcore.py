@@ -18,7 +18,8 @@ from pykvm.images.vmcoreinfo import MAX_SIZE, VmcoreInfo
 ET_CORE = 4
 PT_LOAD, PT_NOTE = 1, 4
 PN_XNUM = 0xFFFF
-MAX_NOTES = 64 << 20
+MAX_NOTES = 16 << 20  # of all PT_NOTE segments; a CPU takes less than a KB
+MAX_PHDRS = 1 << 17
 # e_machine (elf(5)) to kd.info's machine names.
 MACHINES = {3: "i386", 40: "arm", 62: "x86_64", 183: "aarch64", 243: "riscv64", 21: "powerpc64", 22: "s390x"}
 
@@ -91,6 +92,8 @@ def _phdrs(file: HostFile, shape: Shape, fields: tuple[int, ...]) -> list[Phdr]:
         (phnum,) = struct.unpack(shape.order + "I", file.exactly(at, 4, "sh_info of section 0"))
     if phnum and phentsize != size:
         raise FormatError(f"{file.path}: e_phentsize is {phentsize}, must be {size}")
+    if phnum > MAX_PHDRS:
+        raise FormatError(f"{file.path}: {phnum} program headers (sh_info of section 0; at most {MAX_PHDRS} are read)")
     raw = file.exactly(phoff, phnum * size, f"{phnum} program headers (e_phnum)")
     return [shape.phdr(raw[i : i + size]) for i in range(0, len(raw), size)]
 
@@ -109,10 +112,12 @@ def extents(phdrs: Sequence[Phdr]) -> list[Extent]:
 
 def notes(file: HostFile, shape: Shape, phdrs: Sequence[Phdr]) -> Iterator[tuple[bytes, bytes]]:
     """(name, contents) of each note; what is cut short ends the search."""
+    room = MAX_NOTES
     for p in phdrs:
-        if p.type != PT_NOTE:
-            continue
-        yield from notes_in(file.pread(p.offset, min(p.filesz, MAX_NOTES)), shape.order)
+        if p.type == PT_NOTE and room > 0:
+            raw = file.pread(p.offset, min(p.filesz, room))
+            room -= len(raw)
+            yield from notes_in(raw, shape.order)
 
 
 def notes_in(raw: bytes, order: str) -> Iterator[tuple[bytes, bytes]]:

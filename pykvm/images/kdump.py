@@ -18,7 +18,7 @@ from pykvm.images.vmcoreinfo import MAX_SIZE, VmcoreInfo
 
 SIGNATURE = b"KDUMP   "
 MAX_PAGES = 1 << 40
-MAX_NOTES = 64 << 20
+MAX_NOTES = 16 << 20
 
 
 class Layout(NamedTuple):

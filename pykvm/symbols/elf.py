@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import mmap
+import struct
+import zlib
 from typing import Any
 
 from elftools.common.exceptions import ELFError
 from elftools.construct import ConstructError
 from elftools.elf.elffile import ELFFile
 
-from pykvm.errors import FormatError
+from pykvm.errors import FormatError, KvmError
 from pykvm.images.hostfile import HostFile
 from pykvm.symbols.base import SymbolLayout, Symbols
 
@@ -36,6 +38,14 @@ _ADDR_TYPES = 1 << 0 | 1 << 1 | 1 << 2 | 1 << 10
 STT_OBJECT, STT_FUNC, STT_SECTION, STT_FILE = 1, 2, 3, 4
 SHN_UNDEF, SHN_ABS, SHN_COMMON = 0, 0xFFF1, 0xFFF2
 N_UNDF, N_EXT, N_ABS, N_TEXT, N_DATA, N_COMM, N_FN = 0, 1, 2, 4, 6, 0x12, 0x1E
+
+
+# What pyelftools raises on damaged files is not always an ELFError.
+DAMAGED = (
+    ELFError, ConstructError, struct.error, zlib.error, ArithmeticError, AssertionError, AttributeError, LookupError,
+    NotImplementedError, RecursionError, TypeError, ValueError,
+)  # fmt: skip
+MAX_SECTIONS = 1 << 14
 
 
 def layout(bits: int, big_endian: bool) -> SymbolLayout:
@@ -65,12 +75,14 @@ def probe(file: HostFile) -> Symbols | None:
     if file.size < 52:
         raise FormatError(f"{file.path}: ELF header: the file has only {file.size} bytes")
     # Not closed here: views of it may live on in a traceback. The last of them lets it go.
-    data = mmap.mmap(file.fd, 0, access=mmap.ACCESS_READ)
+    try:
+        data = mmap.mmap(file.fd, file.size, access=mmap.ACCESS_READ)
+    except (OSError, ValueError) as e:  # it has been cut since it was opened
+        raise KvmError(f"{file.path}: {e}") from e
     stream: Any = _Renamed(data) if magic == OLF_MAGIC else data
     try:
         return _read(file, ELFFile(stream), data)
-    except (ELFError, ConstructError, AttributeError, KeyError, TypeError, ValueError, OverflowError) as e:
-        # What pyelftools raises on damaged headers is not always an ELFError.
+    except DAMAGED as e:
         raise FormatError(f"{file.path}: damaged ELF file: {e}") from e
 
 
@@ -111,6 +123,8 @@ def _read(file: HostFile, elf: ELFFile, data: mmap.mmap) -> Symbols:
 
 
 def _bounded(file: HostFile, field: str, count: int, entry_size: int) -> int:
+    if count > MAX_SECTIONS:
+        raise FormatError(f"{file.path}: {field} is {count} (at most {MAX_SECTIONS} are read)")
     if count * max(entry_size, 1) > file.size:
         raise FormatError(f"{file.path}: {field} is {count}, more than the file ({file.size} bytes) can hold")
     return count

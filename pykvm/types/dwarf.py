@@ -6,13 +6,12 @@ import os
 from pathlib import Path
 from typing import Any
 
-from elftools.common.exceptions import ELFError
-from elftools.construct import ConstructError
 from elftools.elf.elffile import ELFFile
 
 from pykvm.errors import FormatError
 from pykvm.images.hostfile import HostFile
 from pykvm.progress import Progress
+from pykvm.symbols.elf import DAMAGED
 from pykvm.types.layout import MAX_STRUCT, Field, Types
 
 _SKIP = {"DW_TAG_const_type": "const ", "DW_TAG_volatile_type": "volatile ", "DW_TAG_restrict_type": ""}
@@ -43,7 +42,7 @@ def read(file: HostFile, names: set[str] | None = None) -> Types | None:
                 for die in unit.iter_DIEs():
                     if die.tag == "DW_TAG_structure_type":
                         _take(types, die, names)
-    except (ELFError, ConstructError, AttributeError, KeyError, TypeError, ValueError, RecursionError) as e:
+    except DAMAGED as e:
         raise FormatError(f"{file.path}: damaged DWARF: {e}") from e
     finally:
         progress.done()
