@@ -11,12 +11,14 @@ from pykvm.errors import FormatError, KvmError
 from pykvm.types.layout import MAX_STRUCT, Field, Struct, Types
 
 MAGIC = 0xEB9F
-MAX_SIZE = 256 << 20
+MAX_SIZE = 64 << 20
+NAME = 512  # bytes of a name, as the kernel has it (KSYM_NAME_LEN)
 INT, PTR, ARRAY, STRUCT, UNION, ENUM, FWD, TYPEDEF, VOLATILE, CONST, RESTRICT = range(1, 12)
 FUNC_PROTO, FLOAT, TYPE_TAG, ENUM64 = 13, 16, 18, 19
 QUALIFIERS = {VOLATILE: "volatile ", CONST: "const ", RESTRICT: "", TYPE_TAG: ""}
 DEPTH = 32
 MEMBERS = 1 << 14
+VISITS = 1 << 16  # members looked at for one structure: nameless ones may hold themselves in a damaged dump
 
 
 class BtfTypes(Types):
@@ -97,8 +99,7 @@ class BtfTypes(Types):
         return int(lib.pk_btf_find(self._index, name.encode("utf-8", "surrogateescape"), 1 << STRUCT))
 
     def _string(self, offset: int) -> str:
-        end = self._strings.find(b"\0", offset)
-        return self._strings[offset : end if end >= 0 else len(self._strings)].decode("utf-8", "surrogateescape")
+        return self._strings[offset : offset + NAME].split(b"\0", 1)[0].decode("utf-8", "surrogateescape")
 
     def _record(self, type_id: int) -> tuple[str, int, int, int, int]:
         """(name, kind, vlen with the kind flag in bit 16, size or type, offset of what follows)."""
@@ -114,14 +115,18 @@ class BtfTypes(Types):
             return None
         fields: dict[str, Field] = {}
         _, _, _, size, _ = self._record(type_id)
-        self._members(fields, type_id, "", 0, 0)
-        self.add(name, min(size, MAX_STRUCT), {n: f for n, f in fields.items() if f.offset + f.size <= size})
+        self._members(fields, type_id, "", 0, 0, iter(range(VISITS)))
+        size = min(size, MAX_STRUCT)
+        self.add(name, size, {n: f for n, f in fields.items() if f.offset + f.size <= size})
         return self._structs[name]
 
-    def _members(self, fields: dict[str, Field], type_id: int, prefix: str, base: int, depth: int) -> None:
+    def _members(
+        self, fields: dict[str, Field], type_id: int, prefix: str, base: int, depth: int, visits: Iterator[int]
+    ) -> None:
         _, _, vlen, _, at = self._record(type_id)
         flag, count = vlen >> 16, vlen & 0xFFFF
-        for name_off, member, where in struct.iter_unpack(self.order + "III", self._types[at : at + 12 * count]):
+        members = struct.iter_unpack(self.order + "III", self._types[at : at + 12 * count])
+        for _, (name_off, member, where) in zip(visits, members, strict=False):
             if len(fields) >= MEMBERS:
                 return
             bits, bit_offset = (where >> 24, where & 0xFFFFFF) if flag else (0, where)
@@ -139,7 +144,7 @@ class BtfTypes(Types):
             # Members of nameless structures belong to the outer one; those of a structure with a tag are found
             # through it.
             if kind in (STRUCT, UNION) and (not inner or kind == UNION) and depth < 8:
-                self._members(fields, target, f"{prefix}{name}." if name else prefix, offset, depth + 1)
+                self._members(fields, target, f"{prefix}{name}." if name else prefix, offset, depth + 1, visits)
 
     def _strip(self, type_id: int) -> int:
         """Behind typedefs and qualifiers."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ _COMPOUND = {"DW_TAG_structure_type": "struct", "DW_TAG_union_type": "union", "D
 _DEPTH = 16
 # A 64-bit kernel's largest structures have some hundred members; nested ones are followed a few levels down.
 _MEMBERS = 4096
+_VISITS = 1 << 15  # members looked at for one structure: nameless ones may hold themselves in a damaged file
 
 
 def read(file: HostFile, names: set[str] | None = None) -> Types | None:
@@ -68,12 +70,13 @@ def _take(types: Types, die: Any, names: set[str] | None) -> None:
     if not name or name in types or not 0 < size <= MAX_STRUCT or (names is not None and name not in names):
         return
     fields: dict[str, Field] = {}
-    _members(fields, die, "", 0, 0)
-    types.add(name, size, {n: f for n, f in fields.items() if f.offset + f.size <= size})
+    _members(fields, die, "", 0, 0, iter(range(_VISITS)))
+    inside = {n: f for n, f in fields.items() if f.offset >= 0 and f.size >= 0 and f.offset + f.size <= size}
+    types.add(name, size, inside)
 
 
-def _members(fields: dict[str, Field], die: Any, prefix: str, base: int, depth: int) -> None:
-    for child in die.iter_children():
+def _members(fields: dict[str, Field], die: Any, prefix: str, base: int, depth: int, visits: Iterator[int]) -> None:
+    for _, child in zip(visits, die.iter_children(), strict=False):
         if child.tag != "DW_TAG_member" or len(fields) >= _MEMBERS:
             continue
         target = _target(child)
@@ -84,7 +87,7 @@ def _members(fields: dict[str, Field], die: Any, prefix: str, base: int, depth: 
             fields[prefix + name] = Field(offset, _size(target, 0), _spell(target, 0))
         # Members of nameless structures belong to the outer one; of others, as outer.inner.
         if nested and depth < 3:
-            _members(fields, inner, f"{prefix}{name}." if name else prefix, offset, depth + 1)
+            _members(fields, inner, f"{prefix}{name}." if name else prefix, offset, depth + 1, visits)
 
 
 def _strip(die: Any) -> Any:

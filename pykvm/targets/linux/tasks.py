@@ -11,15 +11,19 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pykvm import constants as k
-from pykvm.errors import AddressError, KvmError
+from pykvm.errors import AddressError, FormatError, KvmError
 from pykvm.records import ProcessRecord, text
 from pykvm.targets.base import Parts, Thread
 from pykvm.targets.linux import names, neutral
+from pykvm.types.decode import CODES
 
 if TYPE_CHECKING:
     from pykvm.targets.linux.kernel import Linux
 
-MAX_TASKS = 1 << 22
+MAX_TASKS = 1 << 22  # PID_MAX_LIMIT
+MAX_THREADS = 1 << 18  # of one process
+MAX_GROUPS = 1 << 22  # of all processes
+ADDRESS = (1 << 64) - 1
 MAX_ELEMSIZE = 1 << 16
 PF_KTHREAD = 0x00200000
 PIDTYPE_PGID, PIDTYPE_SID = 2, 3
@@ -57,13 +61,15 @@ class Columns:
     def raw(self, addrs: Sequence[int], offset: int, size: int) -> bytearray:
         """`size` bytes at an offset from each address."""
         out = bytearray(len(addrs) * size)
-        table = array("Q", [a + offset if a else 0 for a in addrs])
+        table = array("Q", [a + offset & ADDRESS if a else 0 for a in addrs])
         self.memory.gather_into(table, size, out, 0, size, partial=True)
         return out
 
     def ints(self, addrs: Sequence[int], offset: int, size: int, signed: bool = False) -> tuple[int, ...]:
         """An integer at an offset from each address."""
-        code = {1: "B", 2: "H", 4: "I", 8: "Q"}[size]
+        code = CODES.get(size)
+        if code is None:
+            raise FormatError(f"a member of {size} bytes, which is no integer")
         data = self.raw(addrs, offset, size)
         return struct.unpack(f"{self.order}{len(addrs)}{code.lower() if signed else code}", data)
 
@@ -72,6 +78,8 @@ class Columns:
         layout = self.types.struct(name)
         path = next((p for p in paths if p in layout), paths[-1])
         field = layout.field(path)
+        if field.size not in CODES:
+            raise FormatError(f"struct {name}: {path} has {field.size} bytes, which is no integer")
         return self.ints(addrs, field.offset, field.size, signed)
 
 
@@ -159,7 +167,7 @@ def _leaders(parts: Parts, columns: Columns) -> list[int]:
         raise KvmError(f"can't read task at {e.address - offset:#x}") from e
     except KvmError as e:
         raise KvmError(f"init_task.tasks: {e}") from e
-    return [node - offset for node in nodes[1:]]
+    return [node - offset & ADDRESS for node in nodes[1:]]
 
 
 def _rows(target: Linux, parts: Parts, c: Columns, tasks: list[int]) -> list[dict[str, Any]]:
@@ -224,8 +232,12 @@ def _groups(c: Columns, infos: Sequence[int]) -> list[list[int]]:
     sizes = c.member(distinct, "group_info", "ngroups", signed=True)
     start = c.offset("group_info", "gid")
     known = {}
+    room = MAX_GROUPS
     for addr, size in zip(distinct, sizes, strict=True):
         count = max(0, min(size, 65536))
+        room -= count
+        if room < 0:
+            raise KvmError(f"group_info: more than {MAX_GROUPS} supplementary groups in all")
         try:
             data = c.memory.read(addr + start, 4 * count)
         except KvmError:
@@ -264,13 +276,14 @@ def _terminals(c: Columns, signals: Sequence[int]) -> list[tuple[int | None, int
 
 
 def _members_of(c: Columns, signal: int, leader: int, count: int) -> list[int]:
-    """The threads of a process. A dead leader is still on the list."""
+    """The threads of a process, of which nr_threads says the number. A dead leader is still on the list."""
     if count <= 1:
         return [leader]
+    limit = min(count, MAX_THREADS) + 2  # the head, and a dead leader
     node = c.offset("task_struct", "thread_node")
     head = signal + c.offset("signal_struct", "thread_head")
     try:
-        return [a - node for a in c.memory.walk_list(head, 0, MAX_TASKS)[1:]] or [leader]
+        return [a - node & ADDRESS for a in c.memory.walk_list(head, 0, limit)[1:]] or [leader]
     except KvmError:
         return [leader]
 
@@ -279,7 +292,13 @@ def _times(
     target: Linux, parts: Parts, c: Columns, tasks: Sequence[int], signals: Sequence[int], counts: Sequence[int]
 ) -> list[tuple[float, float]]:
     """(user, system) seconds of each process: thread_group_cputime_adjusted() of kernel/sched/cputime.c."""
-    members = [_members_of(c, s, t, n) for t, s, n in zip(tasks, signals, counts, strict=True)]
+    members, room = [], MAX_TASKS
+    for task, signal, count in zip(tasks, signals, counts, strict=True):
+        members.append(_members_of(c, signal, task, count))
+        # Lists may be shared in a damaged dump; one that could not be followed has cost its limit.
+        room -= len(members[-1]) if len(members[-1]) > 1 else max(1, min(count, MAX_THREADS))
+        if room < 0:
+            raise KvmError(f"thread_head: more than {MAX_TASKS} threads in all")
     flat = [t for group in members for t in group]
     columns = [c.member(flat, "task_struct", m) for m in ("utime", "stime", "se.sum_exec_runtime")]
     done = [c.member(signals, "signal_struct", m) for m in ("utime", "stime", "sum_sched_runtime")]
