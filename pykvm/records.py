@@ -55,7 +55,10 @@ class ProcessRecord(StructView):
             if name in self._more:
                 return self._more[name]
             compute = self._neutral.get(name)
-            return compute(self) if compute is not None else None
+            try:
+                return compute(self) if compute is not None else None
+            except AttributeError:  # a layout that lacks the member
+                return None
         return super().__getattr__(name)
 
     def __bytes__(self) -> bytes:

@@ -26,8 +26,7 @@ class BtfTypes(Types):
 
     def __init__(self, data: bytes, source: str, pointer_size: int) -> None:
         """data: header, types and strings; FormatError if they make no sense."""
-        super().__init__()
-        self.source = source
+        super().__init__(source)
         self.pointer_size = pointer_size
         if len(data) < 24:
             raise FormatError(f"{source}: BTF header: only {len(data)} bytes")

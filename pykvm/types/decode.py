@@ -13,7 +13,7 @@ SIGNED = frozenset(
     "segsz_t off_t __off_t voff_t time_t __time_t ssize_t quad_t signed s8 s16 s32 s64".split()
 ) | {"long long", "long int", "short int", "long long int", "signed char"}
 CODES = {1: "B", 2: "H", 4: "I", 8: "Q"}
-_ARRAY = re.compile(r"^(.*?)\s*\[(\d*)\]$")
+_ARRAY = re.compile(r"^(.*?)\s*\[(\d{,9})\]$")
 _ADDRESS = ("*", ")")
 
 

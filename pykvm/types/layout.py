@@ -9,9 +9,12 @@ from importlib import resources
 from typing import Any, NamedTuple
 
 from pykvm.errors import FormatError, KvmError
+from pykvm.images.hostfile import HostFile
+from pykvm.types.decode import CODES, SIGNED, element
 
 MAX_STRUCT = 1 << 20
 MAX_FILE = 64 << 20
+MAX_TYPE = 1024  # characters of a C type
 
 
 class Field(NamedTuple):
@@ -78,7 +81,8 @@ class Struct:
 class Types(Mapping[str, Struct]):
     """The structures of one kernel, by name."""
 
-    def __init__(self) -> None:
+    def __init__(self, source: str = "") -> None:
+        self.source = source
         self._structs: dict[str, Struct] = {}
 
     def struct(self, name: str) -> Struct:
@@ -97,9 +101,18 @@ class Types(Mapping[str, Struct]):
         self._structs[name] = Struct(name, size, fields, self)
 
     def update(self, other: Types) -> None:
-        """Take over all structures of another set: they win."""
+        """Take over all structures of another set: they win. FormatError if a member that was known before is now of
+        another kind."""
+        before = {name: self._structs[name] for name in other if name in self._structs}
         for struct in other.values():
             self.add(struct.name, struct.size, struct.fields)
+        for name, struct in before.items():
+            for member, given in other[name].fields.items():
+                field = struct.fields.get(member)
+                if field is not None and not _alike(field, given):
+                    raise FormatError(
+                        f"{other.source}: struct {name}: {member}: {list(given)!r:.200} cannot stand for {list(field)}"
+                    )
 
     def as_json(self) -> dict[str, Any]:
         """The form of a layout file."""
@@ -115,9 +128,24 @@ class Types(Mapping[str, Struct]):
         return len(self._structs)
 
 
+def _alike(old: Field, new: Field) -> bool:
+    """Whether both are a number, text, an array of as many numbers, or the same structure."""
+    (base, count), (new_base, new_count) = element(old.type), element(new.type)
+    if base.startswith("struct ") and not base.endswith(("*", "}")):
+        return old.type == new.type
+    if old.size // (count or 1) not in CODES:
+        return True  # what is no number is not looked into
+    if base == "char" and count is not None:
+        return new_base == "char" and new_count is not None
+    if new_base.startswith("struct ") and not new_base.endswith("*"):
+        return False
+    pointer = old.type.endswith(("*", ")"))
+    return count == new_count and new.size // (new_count or 1) in CODES and not (pointer and new_base in SIGNED)
+
+
 def from_json(data: Any, source: str) -> Types:
     """Types from a layout file's contents; FormatError names the structure and member that make no sense."""
-    types = Types()
+    types = Types(source)
     if not isinstance(data, dict):
         raise FormatError(f"{source}: a layout file is an object of structures")
     for name, body in data.items():
@@ -131,9 +159,12 @@ def from_json(data: Any, source: str) -> Types:
                 and _number(entry[0])
                 and _number(entry[1])
                 and isinstance(entry[2], str)
+                and len(entry[2]) <= MAX_TYPE
                 and entry[0] + entry[1] <= body["size"]
             ):
-                raise FormatError(f"{source}: struct {name}: {member}: {entry!r} is not [offset, size, type] inside it")
+                raise FormatError(
+                    f"{source}: struct {name}: {member:.200}: {entry!r:.200} is not [offset, size, type] inside it"
+                )
             fields[member] = Field(*entry)
         types.add(name, body["size"], fields)
     return types
@@ -146,11 +177,11 @@ def _number(value: Any) -> bool:
 def load(path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> Types:
     """A layout file; KvmError if it cannot be read, FormatError if it is no such file."""
     name = os.fsdecode(path)
+    file = HostFile(name)  # which refuses what is no file
     try:
-        with open(name, "rb") as f:
-            raw = f.read(MAX_FILE + 1)
-    except OSError as e:
-        raise KvmError(f"{name}: {e.strerror}") from e
+        raw = file.pread(0, MAX_FILE + 1)
+    finally:
+        file.close()
     if len(raw) > MAX_FILE:
         raise FormatError(f"{name}: larger than a layout file can be ({MAX_FILE} bytes)")
     try:

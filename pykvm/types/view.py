@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from pykvm.errors import FormatError
 from pykvm.types.decode import decoder
 from pykvm.types.layout import Struct
 
@@ -47,7 +48,11 @@ class StructView:
             return ("inner", None, 0) if inner else ("none", None, 0)
         field = struct.field(path)
         nested = struct.types.structure_of(field.type)
-        if nested is not None and nested.size == field.size:
+        if nested is not None and nested.size != field.size:
+            raise FormatError(
+                f"struct {struct.name}: {path} has {field.size} bytes, but struct {nested.name} has {nested.size}"
+            )
+        if nested is not None:
             return "struct", nested, field.offset
         if any(member.startswith(path + ".") for member in struct.fields):
             return "inner", None, 0

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Sequence
+from struct import error as StructError
 from typing import Any, NamedTuple
 
-from pykvm.errors import KvmError
+from pykvm.errors import FormatError, KvmError
 from pykvm.memory import Memory
 from pykvm.records import text
 from pykvm.targets.mirbsd.structs import Structs
@@ -66,12 +67,18 @@ def records(
     """kinfo_proc records one after another, for the processes at `addrs`, which are number `indexes` of `procs`."""
     proc_size, size = structs.size("proc"), structs.size("kinfo_proc")
     buf = bytearray(len(addrs) * size)
+    start = structs.offset("kinfo_proc", "kp_eproc")
+    if structs.offset("kinfo_proc", "kp_proc") != 0 or proc_size > start or start + structs.size("eproc") > size:
+        raise FormatError(f"struct kinfo_proc of {size} bytes has no room for a struct proc of {proc_size} and eproc")
     pack, more = _relations(structs, memory, addrs, links)
     packer = structs.unpacker("eproc", EPROC_MEMBERS)
     for i, index in enumerate(indexes):
         base = i * size
         buf[base : base + proc_size] = procs[index * proc_size : (index + 1) * proc_size]
-        packer.pack_into(buf, base + proc_size, *pack[i])
+        try:
+            packer.pack_into(buf, base + start, *pack[i])
+        except StructError as e:
+            raise FormatError(f"struct eproc: {e}") from e
     _whole_structures(structs, memory, buf, links)
     return buf, more
 
@@ -182,10 +189,13 @@ def _message(memory: Memory, addr: int) -> bytes:
 
 def _whole_structures(structs: Structs, memory: Memory, buf: bytearray, links: Sequence[Links]) -> None:
     """pcred, ucred, vmspace and pstats, gathered into the records. What cannot be read stays zero."""
-    size, start = structs.size("kinfo_proc"), structs.size("proc")
+    size, start = structs.size("kinfo_proc"), structs.offset("kinfo_proc", "kp_eproc")
 
     def place(name: str, member: str, pointers: Iterable[int]) -> bytearray:
-        offset = start + structs.offset("eproc", member)
+        field = structs.struct("eproc").field(member)
+        if field.size < structs.size(name):
+            raise FormatError(f"struct eproc: {member} has no room for a struct {name} of {structs.size(name)} bytes")
+        offset = start + field.offset
         return memory.gather_into(array("Q", pointers), structs.size(name), buf, offset, size, partial=True)
 
     place("pcred", "e_pcred", (x.cred for x in links))

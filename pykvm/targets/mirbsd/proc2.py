@@ -78,7 +78,7 @@ def getproc2(structs: Structs, parts: Parts, op: int, arg: int, elemsize: int | 
     processes = getprocs(structs, parts, op, arg)
     users = _users(structs, parts.memory, processes)
     struct = structs.struct("kinfo_proc2")
-    order = [member for member in struct.fields if member != "p_groups"]
+    order = [m for m, f in struct.fields.items() if m != "p_groups" and (f.type[-1:] != "]" or f.type[:4] == "char")]
     fits = [_fit(structs, member) for member in order]
     pack_into = structs.unpacker("kinfo_proc2", order).pack_into
     values_of = _source(structs)

@@ -8,6 +8,7 @@ from functools import lru_cache
 from struct import Struct as Packer
 from typing import Any, NamedTuple
 
+from pykvm.errors import FormatError
 from pykvm.memory import Memory
 from pykvm.types.decode import CODES, SIGNED, element
 from pykvm.types.layout import Struct, Types
@@ -59,13 +60,15 @@ def _unpacker(layout: Struct, byteorder: str, members: tuple[str, ...]) -> Packe
     for member in members:
         field = layout.field(member)
         if field.offset < at:
-            raise ValueError(f"struct {layout.name}: {member} is not behind the member before it")
+            raise FormatError(f"struct {layout.name}: {member} is not behind the member before it")
         base, count = element(field.type)
         parts.append(f"{field.offset - at}x")
         if base == "char" and count is not None:
             parts.append(f"{field.size}s")
         else:
-            code = CODES[field.size // (count or 1)]
+            code = CODES.get(field.size // (count or 1))
+            if code is None:
+                raise FormatError(f"struct {layout.name}: {member} has {field.size} bytes, which is no integer")
             parts.append(f"{count or 1}{code.lower() if base in SIGNED else code}")
         at = field.offset + field.size
     parts.append(f"{layout.size - at}x")
