@@ -15,6 +15,7 @@ from pykvm.targets.base import Translation
 MISS = lib.PK_MISS
 CHUNK = 16 << 20
 LIST_LIMIT = 1 << 22
+ADDRESS = (1 << 64) - 1
 CLOSED = "handle is closed"
 
 Reader = Callable[[int], int]
@@ -221,7 +222,7 @@ class Memory:
         space = self._space_for(head)
         fault, out = ffi.new("pk_fault *"), ffi.new("uint64_t **")
         count = lib.pk_space_walk(
-            space, head, next_offset % (1 << 64), self._pointer_size, circular, max(limit, 0), out, fault
+            space, head, next_offset & ADDRESS, self._pointer_size, circular, min(max(limit, 0), ADDRESS), out, fault
         )
         try:
             if fault.status == lib.PK_ELOOP:

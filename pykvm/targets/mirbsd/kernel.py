@@ -39,9 +39,7 @@ class MirBSD(Target):
     def translation(self, image: Image, symbols: Symbols | None) -> Translation | None:
         if symbols is None:
             return None
-        wrong = platform.foreign(image, symbols)
-        if wrong is not None:
-            raise wrong
+        platform.refuse_foreign(image, symbols)
         self.page_size = self.platform.page_size(image)
         return self.platform.translation(image, symbols)
 

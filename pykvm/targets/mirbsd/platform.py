@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from pykvm.errors import AddressError, FormatError, KvmError
+from pykvm.errors import AddressError, FormatError
 from pykvm.images import kcore_cpu
 from pykvm.images.base import Image
 from pykvm.machines import i386, mmu, sparc
@@ -100,11 +100,10 @@ PLATFORMS = {
 }
 
 
-def foreign(image: Image, symbols: Symbols) -> KvmError | None:
-    """The error if a namelist is of another machine than its dump."""
+def refuse_foreign(image: Image, symbols: Symbols) -> None:
+    """FormatError if a namelist is of another machine than its dump."""
     if image.machine is None:
-        return None
+        return
     if symbols.machine not in (None, image.machine) or symbols.byteorder != image.byteorder:
         what = symbols.machine or f"{symbols.byteorder}-endian"
-        return FormatError(f"bad namelist: {symbols.path} is of {what}, the dump {image.path} of {image.machine}")
-    return None
+        raise FormatError(f"bad namelist: {symbols.path} is of {what}, the dump {image.path} of {image.machine}")

@@ -52,42 +52,48 @@ class UserSpace:
         start = va - va % self.page_size
         found = self._pages.get(start)
         if found is None:
-            found = self._pages[start] = self._find(start, AddressError(f"invalid address ({va:x})", va))
+            found = self._pages[start] = self._find(start, va)
         return found
 
-    def _find(self, va: int, missing: AddressError) -> bytes:
+    def _find(self, va: int, wanted: int) -> bytes:
+        """The page at va, or AddressError for the address that was wanted."""
         entry = next((e for e in self.entries if e[0] <= va < e[1] and e[3]), None)
         if entry is None:
-            raise missing
+            raise _missing(wanted)
         start, _, pageoff, amap = entry
         slot = (va - start) // self.page_size + pageoff
         nslot, anons = self._members("vm_amap", amap, ("am_nslot", "am_anon"))
         if not 0 <= slot < nslot:
-            raise missing
+            raise _missing(wanted)
         anon = self.parts.memory.read_u32(anons + 4 * slot)
         if anon == 0:
-            raise missing
+            raise _missing(wanted)
         page, swslot = self._members("vm_anon", anon, ("u", "an_swslot"))
         if page:
             (where,) = self._members("vm_page", page, ("phys_addr",))
             return self.parts.memory.read_phys(where, self.page_size)
-        return self._swapped(swslot, missing)
+        return self._swapped(swslot, wanted)
 
     def _members(self, name: str, addr: int, members: tuple[str, ...]) -> tuple[int, ...]:
         unpacker = self.structs.unpacker(name, members)
         found: tuple[int, ...] = unpacker.unpack(self.parts.memory.read(addr, unpacker.size))
         return found
 
-    def _swapped(self, slot: int, missing: AddressError) -> bytes:
+    def _swapped(self, slot: int, wanted: int) -> bytes:
         """Page `slot` of all swap space: each device holds the pages from its drum offset on."""
         devices = [d for d in self.parts.swap if d.drum_offset <= slot]
         if slot <= 0 or not devices:
-            raise missing
+            raise _missing(wanted)
         device = max(devices, key=lambda d: d.drum_offset)
         try:
             data: bytes = device.file.pread((slot - device.drum_offset) * self.page_size, self.page_size)
         except KvmError as e:
-            raise missing from e
+            raise _missing(wanted) from e
         if len(data) != self.page_size:
-            raise missing
+            raise _missing(wanted)
         return data
+
+
+def _missing(va: int) -> AddressError:
+    # Not made ahead and kept in a variable: an error that its own traceback holds keeps the dump open.
+    return AddressError(f"invalid address ({va:x})", va)
