@@ -17,7 +17,7 @@ from pykvm.images.hostfile import HostFile
 from pykvm.images.vmcoreinfo import MAX_SIZE, VmcoreInfo
 
 SIGNATURE = b"KDUMP   "
-MAX_PAGES = 1 << 40
+MAX_PAGES = (1 << 32) - 1  # 16 TB of 4 KB pages: what the C core counts with
 MAX_NOTES = 16 << 20
 
 
