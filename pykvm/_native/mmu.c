@@ -21,7 +21,8 @@ static int levels_make_sense(const pk_level *levels, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
         const pk_level *l = &levels[i];
-        if ((l->entry_size != 4 && l->entry_size != 8) || l->bits == 0 || l->shift + l->bits > 64 || l->lshift > 63)
+        if ((l->entry_size != 4 && l->entry_size != 8) || l->bits == 0 || l->shift + l->bits > 64 || l->lshift > 63 ||
+            l->high_shift > 63)
             return 0;
         if (i > 0 && l->shift + l->bits > levels[i - 1].shift)
             return 0;
@@ -128,6 +129,25 @@ static int load_entry(const pk_image *image, uint64_t addr, unsigned size, int b
     return 1;
 }
 
+static int is_present(const pk_level *l, uint64_t entry)
+{
+    const int same = (entry & l->present_mask) == l->present_value;
+
+    return (l->flags & PK_PRESENT_UNLESS) ? !same : same;
+}
+
+static int is_leaf(const pk_level *l, uint64_t entry)
+{
+    const int same = (entry & l->leaf_mask) == l->leaf_value;
+
+    return l->leaf_mask != 0 && ((l->flags & PK_LEAF_UNLESS) ? !same : same);
+}
+
+static uint64_t address_in(const pk_level *l, uint64_t entry, uint64_t mask)
+{
+    return (entry & mask) << l->lshift | (entry & l->high_mask) << l->high_shift;
+}
+
 static int walk(const pk_mmu *mmu, const pk_image *image, uint64_t va, uint64_t *pa, uint64_t *left, pk_fault *fault)
 {
     const pk_root *root = find_root(mmu, va);
@@ -152,15 +172,15 @@ static int walk(const pk_mmu *mmu, const pk_image *image, uint64_t va, uint64_t 
             fault->status = PK_EPTE;
             return 0;
         }
-        if ((entry & l->present_mask) != l->present_value)
+        if (!is_present(l, entry))
             return 0;
-        if (i + 1 == mmu->nlevels || (l->leaf_mask != 0 && (entry & l->leaf_mask) == l->leaf_value)) {
+        if (i + 1 == mmu->nlevels || is_leaf(l, entry)) {
             const uint64_t inside = ((uint64_t)1 << l->shift) - 1;
-            *pa = ((entry & l->page_mask) << l->lshift & ~inside) | (va & inside);
+            *pa = (address_in(l, entry, l->page_mask) & ~inside) | (va & inside);
             *left = inside - (va & inside) + 1;
             return 1;
         }
-        table = (entry & l->table_mask) << l->lshift;
+        table = address_in(l, entry, l->table_mask);
     }
     return 0;
 }

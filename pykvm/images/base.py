@@ -13,6 +13,7 @@ from pykvm.images.vmcoreinfo import VmcoreInfo
 
 # Bytes of expanded pages that are kept for an image.
 PAGE_CACHE = 16 << 20
+BITMAP_STEP = 1 << 20
 
 
 class Extent(NamedTuple):
@@ -99,6 +100,21 @@ class Image:
     def left_out(self) -> int:
         """Bytes of memory that whoever wrote the dump left out of it on purpose."""
         return int(lib.pk_image_pages_excluded(self.core)) * self.pages.page_size if self.pages is not None else 0
+
+    @property
+    def lowest(self) -> int:
+        """The lowest physical address that the image knows of; 0 if it has no memory."""
+        if self.pages is None:
+            return min((e.addr for e in self.extents), default=0)
+        start = self.pages.valid_offset or min((p.bitmap_offset for p in self.pages.parts), default=0)
+        size = (self.pages.total + 7) // 8
+        for at in range(0, size, BITMAP_STEP):
+            raw = self.files[0].pread(start + at, min(BITMAP_STEP, size - at))
+            bits = raw.lstrip(b"\0")
+            if bits:
+                pfn = 8 * (at + len(raw) - len(bits)) + (bits[0] & -bits[0]).bit_length() - 1
+                return pfn * self.pages.page_size
+        return 0
 
     def read(self, addr: int, n: int) -> bytes:
         """n bytes of physical memory, or AddressError."""

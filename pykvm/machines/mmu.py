@@ -8,12 +8,16 @@ from typing import Any, NamedTuple
 from pykvm._native.ffi import ffi, lib
 from pykvm.errors import KvmError
 
+PRESENT_UNLESS = int(lib.PK_PRESENT_UNLESS)
+LEAF_UNLESS = int(lib.PK_LEAF_UNLESS)
+
 
 class Level(NamedTuple):
     """One level of a radix tree, from the top down (pk_level in decl/mmu.h).
 
     An entry is present if entry & present[0] == present[1]; above the last level it is a page if
-    entry & leaf[0] == leaf[1]. Addresses are (entry & mask) << lshift.
+    entry & leaf[0] == leaf[1]; `unless` turns tests round (PRESENT_UNLESS, LEAF_UNLESS). Addresses are
+    (entry & mask) << lshift, with (entry & high[0]) << high[1] for top bits that are kept elsewhere.
     """
 
     shift: int
@@ -24,6 +28,8 @@ class Level(NamedTuple):
     page_mask: int
     leaf: tuple[int, int] = (0, 0)
     lshift: int = 0
+    unless: int = 0
+    high: tuple[int, int] = (0, 0)
 
 
 class Root(NamedTuple):
@@ -40,9 +46,15 @@ def radix(roots: Iterable[Root], levels: Sequence[Level], byteorder: str) -> Any
     c_roots = ffi.new("pk_root[]", root_list)
     c_levels = ffi.new(
         "pk_level[]",
-        [(v.shift, v.bits, v.entry_size, v.lshift, 0, *v.present, *v.leaf, v.table_mask, v.page_mask) for v in levels],
+        [_level(v) for v in levels],
     )
     return _owned(lib.pk_mmu_radix(c_roots, len(root_list), c_levels, len(levels), byteorder == "big"))
+
+
+def _level(v: Level) -> tuple[int, ...]:
+    """A pk_level, member by member."""
+    masks = (*v.present, *v.leaf, v.table_mask, v.page_mask, v.high[0])
+    return (v.shift, v.bits, v.entry_size, v.lshift, v.unless, v.high[1], 0, *masks)
 
 
 class PmegShape(NamedTuple):

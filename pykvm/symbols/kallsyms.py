@@ -61,7 +61,7 @@ def read(memory: Memory, path: str, info: VmcoreInfo, machine: str, byteorder: s
             "count": count,
             "token_index": ffi.from_buffer("uint16_t[]", token_index),
             "offsets": ffi.cast("uint8_t *", keep[2]),
-            "base": memory.read_u64(at["relative_base"]),
+            "base": memory.read_ptr(at["relative_base"]),
             "absolute_percpu": percpu,
             "big_endian": byteorder == "big",
         },

@@ -10,18 +10,24 @@ typedef struct {
 
 /* One level of a radix tree. An entry is present if (e & present_mask) ==
    present_value; it is a leaf on the last level, or if leaf_mask is not 0 and
-   (e & leaf_mask) == leaf_value. The address in an entry is
-   (e & mask) << lshift. */
+   (e & leaf_mask) == leaf_value; in `flags` both tests can be turned round.
+   The address in an entry is (e & mask) << lshift, joined by
+   (e & high_mask) << high_shift where a format keeps top bits at the bottom. */
+enum { PK_PRESENT_UNLESS = 1, PK_LEAF_UNLESS = 2 };
+
 typedef struct {
     uint8_t shift;      /* lowest bit of the index in the virtual address */
     uint8_t bits;       /* width of the index */
     uint8_t entry_size; /* 4 or 8 */
     uint8_t lshift;
-    uint32_t reserved;
+    uint8_t flags;
+    uint8_t high_shift;
+    uint16_t reserved;
     uint64_t present_mask, present_value;
     uint64_t leaf_mask, leaf_value;
     uint64_t table_mask;
     uint64_t page_mask;
+    uint64_t high_mask;
 } pk_level;
 
 /* Sun's MMU of the sun4 and sun4c: segments name page map entry groups. */

@@ -5,9 +5,11 @@ from __future__ import annotations
 from pykvm.images.base import Image
 from pykvm.symbols.base import Symbols
 from pykvm.targets.base import Target
-from pykvm.targets.linux import search
+from pykvm.targets.linux import arm, riscv, search, x86
 from pykvm.targets.linux.kernel import Linux
-from pykvm.targets.linux.platform import PLATFORMS
+
+# A new machine is a file and a line here.
+PLATFORMS = {p.machine: p for p in (x86.X86_64, x86.I386, arm.AARCH64, arm.ARM, riscv.RISCV64)}
 
 
 def probe(image: Image, symbols: Symbols | None) -> Target | None:

@@ -13,7 +13,7 @@ from pykvm.symbols import kallsyms
 from pykvm.symbols.base import Symbols
 from pykvm.targets.base import Parts, Target, Thread, Translation
 from pykvm.targets.linux import log, tasks, user
-from pykvm.targets.linux.platform import Platform
+from pykvm.targets.linux.platform import Platform, Tables
 from pykvm.types import btf, layout
 
 FIXED_1 = 1 << 11  # <linux/sched/loadavg.h>
@@ -33,11 +33,18 @@ class Linux(Target):
         self.byteorder = where.byteorder
         self.pointer_size = where.pointer_size
         self.page_size = info.decimal("PAGESIZE") or 4096
+        self._tables: Tables | None = None
 
     def translation(self, image: Image, symbols: Symbols | None) -> Translation | None:
         if symbols is not None:
             self._fit(image, symbols)
-        return self.platform.kernel(self.vmcoreinfo, image.path)
+        return self.platform.kernel(self.tables(image))
+
+    def tables(self, image: Image) -> Tables:
+        """The kernel's page tables, found once."""
+        if self._tables is None:
+            self._tables = self.platform.find(self.vmcoreinfo, image)
+        return self._tables
 
     def _fit(self, image: Image, symbols: Symbols) -> None:
         """Move a kernel file's symbols to where the kernel ran, and see that it is that kernel."""

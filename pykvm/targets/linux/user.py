@@ -20,7 +20,7 @@ def space(target: Linux, parts: Parts, mm: int) -> Memory:
     at = target.types.struct("mm_struct").offset("pgd")
     pgd = parts.memory.translate(parts.memory.read_ptr(mm + at))
     memory = Memory()
-    user = target.platform.user(target.vmcoreinfo, parts.image.path, pgd)
+    user = target.platform.user(target.tables(parts.image), pgd)
     memory.attach(parts.image, user, target.byteorder, target.pointer_size)
     return memory
 

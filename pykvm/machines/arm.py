@@ -1,0 +1,17 @@
+"""32-bit Arm translation tables (Arm ARM for v7-A, B3): short descriptors, and the long ones of LPAE."""
+
+from pykvm.machines.mmu import PRESENT_UNLESS, Level
+
+VA_MASK = 0xFFFFFFFF
+# A first-level entry is a coarse table (1), a section of 1 MB (2, or 3 where it may not be executed), or nothing (0).
+# A second-level entry is a small page if bit 1 is set; Linux makes neither large pages nor supersections of memory.
+SHORT_LEVELS = (
+    Level(20, 12, 4, (3, 0), 0xFFFFFC00, 0xFFF00000, leaf=(2, 2), unless=PRESENT_UNLESS),
+    Level(12, 8, 4, (2, 2), 0, 0xFFFFF000),
+)
+LONG_FRAME = 0x000000FFFFFFF000
+LONG_LEVELS = (
+    Level(30, 2, 8, (1, 1), LONG_FRAME, LONG_FRAME, leaf=(3, 1)),
+    Level(21, 9, 8, (1, 1), LONG_FRAME, LONG_FRAME, leaf=(3, 1)),
+    Level(12, 9, 8, (3, 3), 0, LONG_FRAME),
+)
