@@ -9,7 +9,7 @@ from typing import Any
 
 from pykvm._native.ffi import ffi, lib
 from pykvm.errors import AddressError, KvmError
-from pykvm.images.base import Image
+from pykvm.images.base import Image, unset
 from pykvm.targets.base import Translation
 
 MISS = lib.PK_MISS
@@ -135,9 +135,20 @@ class Memory:
         if n < 0:
             raise ValueError(f"negative length {n}")
         if n <= CHUNK:
-            buf = bytearray(n)
-            self._readinto(addr, buf, n)
-            return bytes(buf)
+            space = self._space_for(addr)
+            # Memory that lies mapped in one piece becomes bytes at once.
+            data: bytes
+            mapped = lib.pk_space_window(space, addr, n)
+            if mapped:
+                data = ffi.unpack(mapped, n)
+                return data
+            buf = unset("char[]", n)
+            if lib.pk_space_read(space, addr, buf, n, ffi.NULL) == n:
+                data = ffi.unpack(buf, n)
+                return data
+            room = bytearray(n)
+            self._readinto(addr, room, n)
+            return bytes(room)
         # A length that makes no sense must fail at its first hole, not take its room beforehand.
         whole = bytearray()
         while len(whole) < n:

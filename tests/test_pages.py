@@ -232,3 +232,49 @@ def test_threads_share_the_cache(tmp_path: Path) -> None:
     for t in threads:
         t.join()
     assert wrong == []
+
+
+@pytest.mark.parametrize("mapped", [True, False])
+def test_bulk(tmp_path: Path, mapped: bool) -> None:
+    """Reads of many pages are expanded by several threads; what stops them is where it was before."""
+    rng = random.Random(10)
+    pages = {pfn: rng.randbytes(32) * 128 for pfn in range(1000) if pfn not in (700, 901)}
+    dump = Dump(tmp_path / "dump", 1000, pages, mapped=mapped, cache=8 * PAGE)
+    whole = b"".join(pages.get(pfn, b"") for pfn in range(1000))
+    assert dump.read(0, 700 * PAGE) == (whole[: 700 * PAGE], lib.PK_OK)
+    assert dump.read(0, 1000 * PAGE) == (whole[: 700 * PAGE], lib.PK_ELEFTOUT)
+    assert dump.read(100, 600 * PAGE) == (whole[100 : 100 + 600 * PAGE], lib.PK_OK)
+    assert dump.read(701 * PAGE, 250 * PAGE) == (whole[700 * PAGE : 900 * PAGE], lib.PK_ELEFTOUT)
+    dump.shape["zero"] = True
+    dump.image = dump.open()
+    zeros = whole[: 700 * PAGE] + bytes(PAGE) + whole[700 * PAGE : 900 * PAGE]
+    assert dump.read(0, 901 * PAGE) == (zeros, lib.PK_OK)
+    with open(dump.path, "r+b") as f:  # a damaged page in the middle
+        f.seek(dump.at_desc + 24 * 500 + 8)
+        f.write(struct.pack("<I", 0))
+    dump.image = dump.open()
+    assert dump.read(0, 700 * PAGE) == (whole[: 500 * PAGE], lib.PK_EDAMAGED)
+
+
+def test_space_over_a_small_cache(tmp_path: Path) -> None:
+    """What the TLB remembers of a cached page does not outlive the page there; stored pages are read in place."""
+    rng = random.Random(11)
+    pages = {pfn: rng.randbytes(16) * 256 for pfn in range(64)}
+    dump = Dump(tmp_path / "dump", 64, pages, cache=4 * PAGE)
+    roots, levels = ffi.new("pk_root[1]", [(0, 64 * PAGE - 1, 0)]), ffi.new("pk_level[1]")
+    mmu = ffi.gc(lib.pk_mmu_radix(roots, 1, levels, 0, False), lib.pk_mmu_unref)
+    space = ffi.gc(lib.pk_space_new(dump.image, mmu, 2**64 - 1, False), lib.pk_space_free)
+    for _ in range(4000):
+        pfn = rng.randrange(rng.choice([2, 64]))
+        at = rng.randrange(512) * 8
+        assert lib.pk_space_u64(space, pfn * PAGE + at) == int.from_bytes(pages[pfn][at : at + 8], "little")
+    stored = [pfn for i, pfn in enumerate(sorted(pages)) if list(CODECS)[i % len(CODECS)] == 0]
+    for pfn in range(64):
+        window = lib.pk_space_window(space, pfn * PAGE + 8, PAGE - 8)
+        assert (window != ffi.NULL) == (pfn in stored)
+        if window != ffi.NULL:
+            assert ffi.unpack(window, PAGE - 8) == pages[pfn][8:]
+    assert lib.pk_space_window(space, stored[0] * PAGE, PAGE + 1) == ffi.NULL
+    assert lib.pk_space_window(space, 2**64 - 1, 2) == ffi.NULL
+    lib.pk_space_close(space)
+    assert lib.pk_space_window(space, stored[0] * PAGE, 8) == ffi.NULL

@@ -10,7 +10,10 @@ from cffi import FFI
 
 HERE = Path(__file__).resolve().parent
 DECLS = ("fault", "image", "pages", "mmu", "space", "symtab", "btf")
-SOURCES = ("image", "extents", "pages", "codec", "lzo", "mmu", "pmeg", "space", "list", "symtab", "btf")
+SOURCES = (
+    "image", "extents", "pages", "pagecache", "parallel", "codec", "lzo",
+    "mmu", "pmeg", "space", "list", "symtab", "btf",
+)  # fmt: skip
 
 
 def cdef() -> str:

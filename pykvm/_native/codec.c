@@ -54,7 +54,7 @@ static int unsnappy(const void *src, size_t src_size, void *dst, size_t dst_size
 
 int pk_codec_expand(pk_codecs *codecs, uint32_t flags, const void *src, size_t src_size, void *dst, size_t dst_size)
 {
-    switch (flags & (PK_PAGE_ZLIB | PK_PAGE_LZO | PK_PAGE_SNAPPY | PK_PAGE_ZSTD)) {
+    switch (flags & PK_PAGE_CODECS) {
     case 0:
         if (src_size != dst_size)
             return 0;

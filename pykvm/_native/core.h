@@ -56,15 +56,23 @@ typedef struct {
     const uint8_t *map;     /* NULL where the host could not map it */
 } pk_file;
 
+/* A piece of an image in the host's memory. With `seq` it is that piece only as
+   long as *seq is `ticket`: who copies from it looks again afterwards. */
+typedef struct {
+    const uint8_t *data;
+    uint64_t avail;                 /* bytes that follow in one piece */
+    const _Atomic uint32_t *seq;    /* NULL: it stays what it is */
+    uint32_t ticket;
+} pk_view;
+
 /* What a kind of image does; each is a file of its own. */
 typedef struct {
     /* Move the first part of a transfer (to rbuf or from wbuf, one of them NULL)
        that is one piece in this image; bytes moved, fault->status set if that is
        all there is. */
     uint64_t (*move)(const pk_image *image, uint64_t addr, void *rbuf, const void *wbuf, uint64_t n, pk_fault *fault);
-    /* Where the bytes of addr are mapped, and how many follow there in one piece;
-       NULL if they are not. No function: never. */
-    const uint8_t *(*window)(const pk_image *image, uint64_t addr, uint64_t *avail);
+    /* Where the bytes of addr lie in the host's memory; 0 if they do not (yet). */
+    int (*view)(const pk_image *image, uint64_t addr, pk_view *view);
     void (*free)(void *kind);
     int writable;
 } pk_image_ops;
@@ -78,12 +86,28 @@ struct pk_image {
 };
 
 void pk_image_become(pk_image *image, const pk_image_ops *ops, void *kind);
-const uint8_t *pk_image_window(const pk_image *image, uint64_t addr, uint64_t *avail);
-int pk_image_is_mapped(const pk_image *image);
+int pk_image_view(const pk_image *image, uint64_t addr, pk_view *view);
 pk_image *pk_image_ref(pk_image *image);
 /* Up to n bytes between a file and memory; `addr` is what a fault names. */
 uint64_t pk_file_move(const pk_file *file, uint64_t off, void *rbuf, const void *wbuf, uint64_t n, uint64_t addr,
                       pk_fault *fault);
+
+/* pagecache.c: expanded pages, bounded; any thread may use it. */
+typedef struct pk_pagecache pk_pagecache;
+pk_pagecache *pk_pagecache_new(uint32_t page_size, uint32_t bytes);
+void pk_pagecache_free(pk_pagecache *cache);
+/* Bytes of a page, if it is there. */
+int pk_pagecache_get(const pk_pagecache *cache, uint64_t pfn, uint32_t inside, void *buf, uint32_t n);
+int pk_pagecache_view(const pk_pagecache *cache, uint64_t pfn, uint32_t inside, pk_view *view);
+/* Room to expand a page into, which pk_pagecache_end then publishes or (not good)
+   gives back; NULL if another thread has it. */
+uint8_t *pk_pagecache_begin(pk_pagecache *cache, uint64_t pfn, uint32_t *slot);
+void pk_pagecache_end(pk_pagecache *cache, uint32_t slot, uint64_t pfn, int good);
+
+/* parallel.c: call work(job, index) for 0 ... count - 1 on as many threads as the
+   host has CPUs, until one fails; the first index that failed, or count. */
+uint64_t pk_parallel(uint64_t count, int (*work)(void *job, void *own, uint64_t index), void *job, size_t own_size,
+                     void (*done)(void *own));
 
 /* codec.c: expanders that are kept between pages. Any thread may use them. */
 typedef struct {

@@ -31,23 +31,24 @@ static inline const pk_extent *find(const extents_t *x, uint64_t addr)
     return NULL;
 }
 
-static const uint8_t *window(const pk_image *image, uint64_t addr, uint64_t *avail)
+static int view(const pk_image *image, uint64_t addr, pk_view *view)
 {
     const pk_extent *e = find(image->kind, addr);
     const pk_file *file;
     uint64_t off, left;
 
     if (e == NULL)
-        return NULL;
+        return 0;
     file = &image->files[e->file];
     off = e->offset + (addr - e->addr);
     left = e->size - (addr - e->addr);
     if (file->map == NULL || off >= file->size)
-        return NULL;
-    if (left > file->size - off)
-        left = file->size - off;
-    *avail = left;
-    return file->map + off;
+        return 0;
+    view->data = file->map + off;
+    view->avail = left < file->size - off ? left : file->size - off;
+    view->seq = NULL;
+    view->ticket = 0;
+    return 1;
 }
 
 static uint64_t move(const pk_image *image, uint64_t addr, void *rbuf, const void *wbuf, uint64_t n, pk_fault *fault)
@@ -65,7 +66,7 @@ static uint64_t move(const pk_image *image, uint64_t addr, void *rbuf, const voi
     return pk_file_move(&image->files[e->file], e->offset + inside, rbuf, wbuf, n, addr, fault);
 }
 
-static const pk_image_ops OPS = {.move = move, .window = window, .free = free, .writable = 1};
+static const pk_image_ops OPS = {.move = move, .view = view, .free = free, .writable = 1};
 
 int64_t pk_image_set_extents(pk_image *image, const pk_extent *extents, size_t count)
 {

@@ -67,21 +67,17 @@ void pk_image_become(pk_image *image, const pk_image_ops *ops, void *kind)
     image->kind = kind;
 }
 
-int pk_image_is_mapped(const pk_image *image)
+int pk_image_view(const pk_image *image, uint64_t addr, pk_view *view)
 {
-    if (image->ops == NULL || image->ops->window == NULL)
-        return 0;
-    for (uint32_t i = 0; i < image->nfiles; i++)
-        if (image->files[i].map == NULL)
-            return 0;
-    return 1;
+    return image->ops != NULL && image->ops->view(image, addr, view);
 }
 
-const uint8_t *pk_image_window(const pk_image *image, uint64_t addr, uint64_t *avail)
+const char *pk_image_window(const pk_image *image, uint64_t addr, uint64_t n)
 {
-    if (image->ops == NULL || image->ops->window == NULL)
-        return NULL;
-    return image->ops->window(image, addr, avail);
+    pk_view view;
+
+    return n > 0 && pk_image_view(image, addr, &view) && view.seq == NULL && view.avail >= n ? (const char *)view.data
+                                                                                          : NULL;
 }
 
 uint64_t pk_file_move(const pk_file *file, uint64_t off, void *rbuf, const void *wbuf, uint64_t n, uint64_t addr,

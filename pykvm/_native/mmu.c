@@ -115,17 +115,12 @@ static const pk_root *find_root(const pk_mmu *mmu, uint64_t va)
 
 static int load_entry(const pk_image *image, uint64_t addr, unsigned size, int big_endian, uint64_t *out)
 {
-    uint64_t avail;
     uint8_t raw[8];
     pk_fault ignored;
-    const uint8_t *p = pk_image_window(image, addr, &avail);
 
-    if (p == NULL || avail < size) {
-        if (pk_image_read(image, addr, raw, size, &ignored) != size)
-            return 0;
-        p = raw;
-    }
-    *out = pk_load(p, size, big_endian);
+    if (pk_image_read(image, addr, raw, size, &ignored) != size)
+        return 0;
+    *out = pk_load(raw, size, big_endian);
     return 1;
 }
 

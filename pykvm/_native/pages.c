@@ -1,17 +1,9 @@
-/* Images of pages that are found one by one and may be compressed, with a
-   bounded cache of expanded pages. */
+/* Images of pages that are found one by one and may be compressed. */
 #include "core.h"
 
 #define BLOCK_BITS 512u     /* bits of a bitmap that one count covers */
 #define DESCRIPTOR 24u
-
-/* A cached page under a sequence lock: odd while it is written. A reader copies
-   and then looks whether the number is still the one it began with; if not, it
-   expands the page for itself. */
-typedef struct {
-    _Atomic uint32_t seq;
-    _Atomic uint64_t pfn_plus_1;
-} slot_t;
+#define BULK_PAGES 4u       /* from so many on, pages are expanded where they are wanted */
 
 typedef struct {
     pk_page_part part;
@@ -28,12 +20,11 @@ typedef struct {
     size_t nparts;
     part_t *parts;
     pk_codecs codecs;
-    uint32_t nslots;        /* a power of two */
-    uint32_t ways;          /* slots that a page may be in */
-    _Atomic uint32_t turn;
-    slot_t *slots;
-    uint8_t *data;          /* nslots pages */
+    pk_pagecache *cache;
 } pages_t;
+
+/* Where a page is: its part of the dump, or why it is nowhere. */
+enum { PRESENT, LEFT_OUT, NOWHERE };
 
 static int bit(const uint8_t *map, uint64_t pfn)
 {
@@ -80,17 +71,28 @@ static const part_t *part_of(const pages_t *pages, uint64_t pfn)
     return NULL;
 }
 
-/* Expand a page into dst; 1, or 0 with the fault set. */
-static int load(const pk_image *image, pages_t *pages, const part_t *part, uint64_t pfn, uint8_t *dst, pk_fault *fault)
+static int locate(const pages_t *pages, uint64_t pfn, const part_t **part)
+{
+    if (pfn >= pages->shape.pages)
+        return NOWHERE;
+    *part = part_of(pages, pfn);
+    if (*part != NULL && bit((*part)->bitmap, pfn))
+        return PRESENT;
+    return (pages->valid == NULL ? *part != NULL : bit(pages->valid, pfn)) ? LEFT_OUT : NOWHERE;
+}
+
+/* A page as it lies in its file. */
+typedef struct {
+    uint64_t offset;
+    uint32_t size, flags;
+} packed_t;
+
+static int find_packed(const pk_image *image, const pages_t *pages, const part_t *part, uint64_t pfn, packed_t *p,
+                       pk_fault *fault)
 {
     const uint64_t addr = pfn << pages->page_shift, index = rank(part, pfn) - part->base;
     const pk_file *file = &image->files[part->part.file];
-    const uint32_t page_size = pages->shape.page_size;
-    uint8_t raw[DESCRIPTOR], *scratch = NULL;
-    const uint8_t *src;
-    uint64_t offset;
-    uint32_t size, flags;
-    int good;
+    uint8_t raw[DESCRIPTOR];
 
     if (pk_file_move(file, part->part.descriptor_offset + index * DESCRIPTOR, raw, NULL, DESCRIPTOR, addr, fault) !=
         DESCRIPTOR) {
@@ -98,96 +100,107 @@ static int load(const pk_image *image, pages_t *pages, const part_t *part, uint6
             pk_set_fault(fault, PK_EEOF, addr, 0);
         return 0;
     }
-    offset = pk_load(raw, 8, pages->shape.big_endian);
-    size = (uint32_t)pk_load(raw + 8, 4, pages->shape.big_endian);
-    flags = (uint32_t)pk_load(raw + 12, 4, pages->shape.big_endian);
+    p->offset = pk_load(raw, 8, pages->shape.big_endian);
+    p->size = (uint32_t)pk_load(raw + 8, 4, pages->shape.big_endian);
+    p->flags = (uint32_t)pk_load(raw + 12, 4, pages->shape.big_endian);
     /* A page that does not shrink is stored; some codecs may add a little. */
-    if (size == 0 || size > 2 * page_size + 64) {
+    if (p->size == 0 || p->size > 2 * pages->shape.page_size + 64) {
         pk_set_fault(fault, PK_EDAMAGED, addr, 0);
         return 0;
     }
-    if (offset >= file->size || size > file->size - offset) {
+    if (p->offset >= file->size || p->size > file->size - p->offset) {
         pk_set_fault(fault, PK_EEOF, addr, 0);
         return 0;
     }
+    return 1;
+}
+
+/* Expand a page into dst; 1, or 0 with the fault set. */
+static int load(const pk_image *image, const pages_t *pages, pk_codecs *codecs, const part_t *part, uint64_t pfn,
+                uint8_t *dst, pk_fault *fault)
+{
+    const uint64_t addr = pfn << pages->page_shift;
+    const pk_file *file = &image->files[part->part.file];
+    uint8_t *scratch = NULL;
+    const uint8_t *src;
+    packed_t p;
+    int good;
+
+    if (!find_packed(image, pages, part, pfn, &p, fault))
+        return 0;
     if (file->map != NULL) {
-        src = file->map + offset;
+        src = file->map + p.offset;
     } else {
-        scratch = malloc(size);
-        if (scratch == NULL || pk_file_move(file, offset, scratch, NULL, size, addr, fault) != size) {
-            free(scratch);
+        scratch = malloc(p.size);
+        if (scratch == NULL || pk_file_move(file, p.offset, scratch, NULL, p.size, addr, fault) != p.size) {
             if (fault->status == PK_OK)
                 pk_set_fault(fault, scratch == NULL ? PK_EMEM : PK_EEOF, addr, 0);
+            free(scratch);
             return 0;
         }
         src = scratch;
     }
-    good = pk_codec_expand(&pages->codecs, flags, src, size, dst, page_size);
+    good = pk_codec_expand(codecs, p.flags, src, p.size, dst, pages->shape.page_size);
     free(scratch);
     if (!good)
         pk_set_fault(fault, PK_EDAMAGED, addr, 0);
     return good;
 }
 
-/* Bytes of a page out of its slot, if it holds that page. */
-static int cached(const pages_t *pages, uint32_t slot, uint64_t pfn, uint32_t inside, void *buf, uint32_t n)
-{
-    slot_t *s = &pages->slots[slot];
-    const uint32_t seq = atomic_load_explicit(&s->seq, memory_order_acquire);
-
-    if ((seq & 1) != 0 || atomic_load_explicit(&s->pfn_plus_1, memory_order_relaxed) != pfn + 1)
-        return 0;
-    memcpy(buf, pages->data + (size_t)slot * pages->shape.page_size + inside, n);
-    atomic_thread_fence(memory_order_acquire);
-    return atomic_load_explicit(&s->seq, memory_order_relaxed) == seq;
-}
-
-/* The slot of a set to fill: an empty one, or each in turn. */
-static uint32_t victim(pages_t *pages, uint32_t set)
-{
-    for (uint32_t way = 0; way < pages->ways; way++)
-        if (atomic_load_explicit(&pages->slots[set + way].pfn_plus_1, memory_order_relaxed) == 0)
-            return set + way;
-    return set + atomic_fetch_add_explicit(&pages->turn, 1, memory_order_relaxed) % pages->ways;
-}
-
+/* Bytes of one page, by way of the cache. */
 static int fetch(const pk_image *image, pages_t *pages, const part_t *part, uint64_t pfn, uint32_t inside, void *buf,
                  uint32_t n, pk_fault *fault)
 {
-    const uint32_t hash = (uint32_t)(pfn * 0x9e3779b97f4a7c15u >> 32);
-    const uint32_t set = (hash & (pages->nslots / pages->ways - 1)) * pages->ways;
-    uint32_t slot, seq;
-    uint8_t *dst;
-    slot_t *s;
+    uint8_t *dst, *own = NULL;
+    uint32_t slot = 0;
     int good;
 
-    for (uint32_t way = 0; way < pages->ways; way++)
-        if (cached(pages, set + way, pfn, inside, buf, n))
-            return 1;
-    slot = victim(pages, set);
-    s = &pages->slots[slot];
-    dst = pages->data + (size_t)slot * pages->shape.page_size;
-    seq = atomic_load_explicit(&s->seq, memory_order_relaxed);
-    if ((seq & 1) != 0 || !atomic_compare_exchange_strong(&s->seq, &seq, seq + 1)) {
-        /* Another thread is filling the slot: expand the page aside. */
-        uint8_t *own = malloc(pages->shape.page_size);
-        if (own == NULL) {
-            pk_set_fault(fault, PK_EMEM, pfn << pages->page_shift, 0);
-            return 0;
-        }
-        good = load(image, pages, part, pfn, own, fault);
-        if (good)
-            memcpy(buf, own + inside, n);
-        free(own);
-        return good;
+    if (pk_pagecache_get(pages->cache, pfn, inside, buf, n))
+        return 1;
+    dst = pk_pagecache_begin(pages->cache, pfn, &slot);
+    if (dst == NULL && (dst = own = malloc(pages->shape.page_size)) == NULL) {
+        pk_set_fault(fault, PK_EMEM, pfn << pages->page_shift, 0);
+        return 0;
     }
-    atomic_thread_fence(memory_order_release);
-    good = load(image, pages, part, pfn, dst, fault);
+    good = load(image, pages, &pages->codecs, part, pfn, dst, fault);
     if (good)
         memcpy(buf, dst + inside, n);
-    atomic_store_explicit(&s->pfn_plus_1, good ? pfn + 1 : 0, memory_order_relaxed);
-    atomic_store_explicit(&s->seq, seq + 2, memory_order_release);
+    if (own == NULL)
+        pk_pagecache_end(pages->cache, slot, pfn, good);
+    free(own);
     return good;
+}
+
+typedef struct {
+    const pk_image *image;
+    uint64_t pfn;
+    uint8_t *dst;
+} bulk_t;
+
+static int bulk_page(void *job, void *own, uint64_t index)
+{
+    const bulk_t *b = job;
+    pages_t *pages = b->image->kind;
+    const uint64_t pfn = b->pfn + index;
+    uint8_t *dst = b->dst + (index << pages->page_shift);
+    const part_t *part;
+    pk_fault fault = {0, 0, 0};
+
+    switch (locate(pages, pfn, &part)) {
+    case PRESENT:
+        return load(b->image, pages, own, part, pfn, dst, &fault);
+    case LEFT_OUT:
+        if (pages->shape.zero_excluded) {
+            memset(dst, 0, pages->shape.page_size);
+            return 1;
+        }
+    }
+    return 0;
+}
+
+static void bulk_done(void *own)
+{
+    pk_codecs_free(own);
 }
 
 static uint64_t move(const pk_image *image, uint64_t addr, void *rbuf, const void *wbuf, uint64_t n, pk_fault *fault)
@@ -199,23 +212,54 @@ static uint64_t move(const pk_image *image, uint64_t addr, void *rbuf, const voi
     const part_t *part;
 
     (void)wbuf;
+    if (inside == 0 && n >> pages->page_shift >= BULK_PAGES) {
+        bulk_t job = {image, pfn, rbuf};
+        const uint64_t good = pk_parallel(n >> pages->page_shift, bulk_page, &job, sizeof(pk_codecs), bulk_done);
+        if (good > 0)   /* what stopped it is found when the rest is asked for */
+            return good << pages->page_shift;
+    }
     if (n > page_size - inside)
         n = page_size - inside;
-    if (pfn >= pages->shape.pages) {
-        pk_set_fault(fault, PK_EPHYS, addr, 0);
-        return 0;
-    }
-    part = part_of(pages, pfn);
-    if (part == NULL || !bit(part->bitmap, pfn)) {
-        const int exists = pages->valid == NULL ? part != NULL : bit(pages->valid, pfn);
-        if (exists && pages->shape.zero_excluded) {
+    switch (locate(pages, pfn, &part)) {
+    case PRESENT:
+        return fetch(image, pages, part, pfn, inside, rbuf, (uint32_t)n, fault) ? n : 0;
+    case LEFT_OUT:
+        if (pages->shape.zero_excluded) {
             memset(rbuf, 0, (size_t)n);
             return n;
         }
-        pk_set_fault(fault, exists ? PK_ELEFTOUT : PK_EPHYS, addr, 0);
+        pk_set_fault(fault, PK_ELEFTOUT, addr, 0);
+        return 0;
+    default:
+        pk_set_fault(fault, PK_EPHYS, addr, 0);
         return 0;
     }
-    return fetch(image, pages, part, pfn, inside, rbuf, (uint32_t)n, fault) ? n : 0;
+}
+
+static int view(const pk_image *image, uint64_t addr, pk_view *view)
+{
+    const pages_t *pages = image->kind;
+    const uint64_t pfn = addr >> pages->page_shift;
+    const uint32_t inside = (uint32_t)(addr & (pages->shape.page_size - 1));
+    const pk_file *file;
+    const part_t *part;
+    pk_fault fault = {0, 0, 0};
+    packed_t p;
+
+    if (locate(pages, pfn, &part) != PRESENT)
+        return 0;
+    if (pk_pagecache_view(pages->cache, pfn, inside, view))
+        return 1;
+    /* A page that is stored as it is can be read where it lies. */
+    file = &image->files[part->part.file];
+    if (file->map == NULL || !find_packed(image, pages, part, pfn, &p, &fault) || p.size != pages->shape.page_size ||
+        (p.flags & PK_PAGE_CODECS) != 0)
+        return 0;
+    view->data = file->map + p.offset + inside;
+    view->avail = pages->shape.page_size - inside;
+    view->seq = NULL;
+    view->ticket = 0;
+    return 1;
 }
 
 static void free_pages(void *kind)
@@ -229,12 +273,11 @@ static void free_pages(void *kind)
     pk_codecs_free(&pages->codecs);
     free(pages->parts);
     free(pages->valid);
-    free(pages->slots);
-    free(pages->data);
+    pk_pagecache_free(pages->cache);
     free(pages);
 }
 
-static const pk_image_ops OPS = {.move = move, .window = NULL, .free = free_pages, .writable = 0};
+static const pk_image_ops OPS = {.move = move, .view = view, .free = free_pages, .writable = 0};
 
 /* A copy of a bitmap, with room for whole blocks behind it; NULL if the file has
    no such bytes or the host no memory. */
@@ -281,7 +324,6 @@ static int count_part(part_t *p, uint64_t pages)
 int pk_image_set_pages(pk_image *image, const pk_page_shape *shape, const pk_page_part *parts, size_t count)
 {
     pages_t *pages = calloc(1, sizeof(*pages));
-    uint32_t nslots = 1;
     int memory = 0;
 
     if (pages == NULL)
@@ -290,15 +332,9 @@ int pk_image_set_pages(pk_image *image, const pk_page_shape *shape, const pk_pag
     pages->page_shift = (unsigned)__builtin_ctz(shape->page_size);
     atomic_init(&pages->codecs.inflate, NULL);
     atomic_init(&pages->codecs.zstd, NULL);
-    while (nslots * 2u <= shape->cache_bytes / shape->page_size)
-        nslots *= 2;
-    pages->nslots = nslots;
-    pages->ways = nslots < 4 ? nslots : 4;
-    atomic_init(&pages->turn, 0);
-    pages->slots = calloc(nslots, sizeof(*pages->slots));
-    pages->data = malloc((size_t)nslots * shape->page_size);
+    pages->cache = pk_pagecache_new(shape->page_size, shape->cache_bytes);
     pages->parts = calloc(count + 1, sizeof(*pages->parts));
-    if (pages->slots == NULL || pages->data == NULL || pages->parts == NULL) {
+    if (pages->cache == NULL || pages->parts == NULL) {
         free_pages(pages);
         return -1;
     }

@@ -4,14 +4,14 @@
 #define GRANULE_SHIFT 12
 #define GRANULE ((uint64_t)1 << GRANULE_SHIFT)
 #define TLB_SIZE 16384u
+#define BULK ((uint64_t)1 << 16)
 
-/* An entry holds its datum and the datum XORed with the page number. A reader
-   that sees halves of two writers' stores finds that they do not match and takes
-   the slow way, so no lock is needed. Datum: where the page is mapped in the
-   host, or for images that are not mapped its physical address | 1. */
+/* A granule of virtual memory that was read before, and where it lies in the
+   host's memory (see pk_view). `check` is made of the page number and the other
+   words: a reader that sees words of two writers finds that they do not fit and
+   takes the slow way, so no lock is needed. */
 typedef struct {
-    _Atomic uint64_t key;
-    _Atomic uint64_t datum;
+    _Atomic uint64_t check, data, seq, ticket;
 } tlb_entry;
 
 struct pk_space {
@@ -19,7 +19,6 @@ struct pk_space {
     pk_mmu *mmu;
     uint64_t va_mask;
     int big_endian;
-    int mapped;
     atomic_int closed;
     tlb_entry tlb[TLB_SIZE];
 };
@@ -35,7 +34,6 @@ pk_space *pk_space_new(pk_image *image, pk_mmu *mmu, uint64_t va_mask, int big_e
     s->mmu = pk_mmu_ref(mmu);
     s->va_mask = va_mask;
     s->big_endian = big_endian;
-    s->mapped = pk_image_is_mapped(image);
     return s;
 }
 
@@ -53,28 +51,63 @@ void pk_space_close(pk_space *s)
     atomic_store(&s->closed, 1);
 }
 
-static inline uint64_t tlb_lookup(pk_space *s, uint64_t page)
+static inline uint64_t check_of(uint64_t page, uint64_t data, uint64_t seq, uint64_t ticket)
 {
-    tlb_entry *e = &s->tlb[page % TLB_SIZE];
-    uint64_t datum = atomic_load_explicit(&e->datum, memory_order_relaxed);
-    uint64_t key = atomic_load_explicit(&e->key, memory_order_relaxed);
-
-    return (key ^ datum) == page ? datum : 0;
+    /* Spread, so that pages whose numbers differ as their places do are told apart. */
+    return (page + 1) * 0x9e3779b97f4a7c15u ^ data ^ seq ^ ticket << 32;
 }
 
-static inline void tlb_store(pk_space *s, uint64_t page, uint64_t datum)
+/* Where n bytes of one granule lie, if the TLB knows; else NULL. */
+static inline const uint8_t *known(pk_space *s, uint64_t va, uint64_t n, uint64_t *seq, uint64_t *ticket)
 {
+    const uint64_t inside = va & (GRANULE - 1), page = va >> GRANULE_SHIFT;
     tlb_entry *e = &s->tlb[page % TLB_SIZE];
+    const uint64_t data = atomic_load_explicit(&e->data, memory_order_relaxed);
 
-    atomic_store_explicit(&e->key, page ^ datum, memory_order_relaxed);
-    atomic_store_explicit(&e->datum, datum, memory_order_relaxed);
+    *seq = atomic_load_explicit(&e->seq, memory_order_relaxed);
+    *ticket = atomic_load_explicit(&e->ticket, memory_order_relaxed);
+    if (atomic_load_explicit(&e->check, memory_order_relaxed) != check_of(page, data, *seq, *ticket) ||
+        inside + n > GRANULE || atomic_load_explicit(&s->closed, memory_order_relaxed))
+        return NULL;
+    return (const uint8_t *)(uintptr_t)data + inside;
 }
 
-/* Translate through MMU and remember what was found for the whole granule. */
-static int translate_slow(pk_space *s, uint64_t va, uint64_t *pa, uint64_t *left, pk_fault *fault)
+/* Copy n bytes that lie in one granule, if the TLB knows where. */
+static inline int quick(pk_space *s, uint64_t va, void *buf, uint64_t n)
 {
-    const uint64_t inside = va & (GRANULE - 1);
+    uint64_t seq, ticket;
+    const uint8_t *p = known(s, va, n, &seq, &ticket);
 
+    if (p == NULL)
+        return 0;
+    memcpy(buf, p, (size_t)n);
+    if (seq == 0)
+        return 1;
+    atomic_thread_fence(memory_order_acquire);
+    return atomic_load_explicit((const _Atomic uint32_t *)(uintptr_t)seq, memory_order_relaxed) == (uint32_t)ticket;
+}
+
+/* Let quick() find the granule of va, which is at pa with `left` bytes to go. */
+static void remember(pk_space *s, uint64_t va, uint64_t pa, uint64_t left)
+{
+    const uint64_t inside = va & (GRANULE - 1), page = va >> GRANULE_SHIFT;
+    tlb_entry *e = &s->tlb[page % TLB_SIZE];
+    uint64_t data, seq;
+    pk_view view;
+
+    if (inside + left < GRANULE || pa < inside || ((pa - inside) & (GRANULE - 1)) != 0 ||
+        !pk_image_view(s->image, pa - inside, &view) || view.avail < GRANULE)
+        return;
+    data = (uint64_t)(uintptr_t)view.data;
+    seq = (uint64_t)(uintptr_t)view.seq;
+    atomic_store_explicit(&e->check, check_of(page, data, seq, view.ticket), memory_order_relaxed);
+    atomic_store_explicit(&e->data, data, memory_order_relaxed);
+    atomic_store_explicit(&e->seq, seq, memory_order_relaxed);
+    atomic_store_explicit(&e->ticket, view.ticket, memory_order_relaxed);
+}
+
+static int translate(pk_space *s, uint64_t va, uint64_t *pa, uint64_t *left, pk_fault *fault)
+{
     if (atomic_load_explicit(&s->closed, memory_order_relaxed)) {
         pk_set_fault(fault, PK_ECLOSED, va, 0);
         return 0;
@@ -86,29 +119,7 @@ static int translate_slow(pk_space *s, uint64_t va, uint64_t *pa, uint64_t *left
     if (!pk_mmu_translate(s->mmu, s->image, va, pa, left, fault))
         return 0;
     fault->status = PK_OK;
-    if (inside + *left >= GRANULE && *pa >= inside && ((*pa - inside) & (GRANULE - 1)) == 0) {
-        if (s->mapped) {
-            uint64_t avail;
-            const uint8_t *p = pk_image_window(s->image, *pa - inside, &avail);
-            if (p != NULL && avail >= GRANULE)
-                tlb_store(s, va >> GRANULE_SHIFT, (uint64_t)(uintptr_t)p);
-        } else {
-            tlb_store(s, va >> GRANULE_SHIFT, (*pa - inside) | 1);
-        }
-    }
     return 1;
-}
-
-/* Where `n` bytes at va are mapped, if the TLB knows and they lie in one granule. */
-static inline const uint8_t *fast(pk_space *s, uint64_t va, uint64_t n)
-{
-    const uint64_t inside = va & (GRANULE - 1);
-    uint64_t datum;
-
-    if (inside + n > GRANULE || !s->mapped || atomic_load_explicit(&s->closed, memory_order_relaxed))
-        return NULL;
-    datum = tlb_lookup(s, va >> GRANULE_SHIFT);
-    return datum == 0 ? NULL : (const uint8_t *)(uintptr_t)datum + inside;
 }
 
 uint64_t pk_space_translate(pk_space *s, uint64_t va, uint64_t *left, pk_fault *fault)
@@ -116,52 +127,74 @@ uint64_t pk_space_translate(pk_space *s, uint64_t va, uint64_t *left, pk_fault *
     uint64_t pa = 0;
 
     pk_set_fault(fault, PK_OK, 0, 0);
-    return translate_slow(s, va, &pa, left, fault) ? pa : 0;
+    return translate(s, va, &pa, left, fault) ? pa : 0;
 }
 
 uint64_t pk_space_read(pk_space *s, uint64_t va, void *buf, uint64_t n, pk_fault *fault)
 {
+    pk_fault own;
     uint64_t done = 0;
 
+    if (fault == NULL)
+        fault = &own;
     pk_set_fault(fault, PK_OK, 0, 0);
     while (done < n) {
         /* Only what follows the first byte wraps: a start beyond the target's
            address width is an error of the caller. */
         const uint64_t at = done == 0 ? va : (va + done) & s->va_mask;
-        uint64_t pa, left, want = n - done, in_granule = GRANULE - (at & (GRANULE - 1));
-        const uint8_t *p = fast(s, at, want < in_granule ? want : in_granule);
+        const uint64_t in_granule = GRANULE - (at & (GRANULE - 1));
+        uint64_t pa, left, want = n - done;
 
-        if (p != NULL) {
+        /* Large pages are moved whole. */
+        if (want < BULK) {
             const uint64_t step = want < in_granule ? want : in_granule;
-            memcpy((char *)buf + done, p, (size_t)step);
-            done += step;
-            continue;
-        }
-        if (!s->mapped) {
-            const uint64_t datum = tlb_lookup(s, at >> GRANULE_SHIFT);
-            if (datum != 0 && !atomic_load_explicit(&s->closed, memory_order_relaxed)) {
-                pa = (datum & ~(uint64_t)1) + (at & (GRANULE - 1));
-                left = in_granule;
-                goto have_pa;
+            if (quick(s, at, (char *)buf + done, step)) {
+                done += step;
+                continue;
             }
         }
-        if (!translate_slow(s, at, &pa, &left, fault))
+        if (!translate(s, at, &pa, &left, fault))
             return done;
-    have_pa:
         if (want > left)
             want = left;
         done += pk_image_read(s->image, pa, (char *)buf + done, want, fault);
         if (fault->status != PK_OK)
             return done;
+        if (want <= GRANULE)
+            remember(s, at, pa, left);
     }
     return done;
+}
+
+const char *pk_space_window(pk_space *s, uint64_t va, uint64_t n)
+{
+    uint64_t pa, left, seq, ticket, done = 0;
+    const uint8_t *p = known(s, va, n, &seq, &ticket);
+    pk_fault fault;
+    pk_view first, next;
+
+    if (p != NULL && seq == 0)
+        return (const char *)p;
+    while (done < n) {
+        if (va + done < va || !translate(s, va + done, &pa, &left, &fault) || !pk_image_view(s->image, pa, &next) ||
+            next.seq != NULL || (done > 0 && next.data != first.data + done))
+            return NULL;
+        if (done == 0) {
+            first = next;
+            remember(s, va, pa, left);
+        }
+        done += left < next.avail ? left : next.avail;
+    }
+    return n == 0 ? NULL : (const char *)first.data;
 }
 
 static void tlb_flush(pk_space *s)
 {
     for (size_t i = 0; i < TLB_SIZE; i++) {
-        atomic_store_explicit(&s->tlb[i].datum, 0, memory_order_relaxed);
-        atomic_store_explicit(&s->tlb[i].key, 0, memory_order_relaxed);
+        atomic_store_explicit(&s->tlb[i].check, 0, memory_order_relaxed);
+        atomic_store_explicit(&s->tlb[i].data, 0, memory_order_relaxed);
+        atomic_store_explicit(&s->tlb[i].seq, 0, memory_order_relaxed);
+        atomic_store_explicit(&s->tlb[i].ticket, 0, memory_order_relaxed);
     }
 }
 
@@ -174,7 +207,7 @@ static uint64_t write_pages(pk_space *s, uint64_t va, const void *buf, uint64_t 
         const uint64_t at = done == 0 ? va : (va + done) & s->va_mask;
         uint64_t pa, left, want = n - done;
 
-        if (!translate_slow(s, at, &pa, &left, fault))
+        if (!translate(s, at, &pa, &left, fault))
             return done;
         if (want > left)
             want = left;
@@ -194,21 +227,16 @@ uint64_t pk_space_write(pk_space *s, uint64_t va, const void *buf, uint64_t n, p
     return done;
 }
 
-static uint64_t value(pk_space *s, uint64_t va, unsigned size)
+static inline uint64_t value(pk_space *s, uint64_t va, unsigned size)
 {
     uint8_t raw[8];
-    pk_fault fault;
-    const uint8_t *p = fast(s, va, size);
 
-    if (p == NULL) {
-        if (pk_space_read(s, va, raw, size, &fault) != size)
-            return PK_MISS;
-        p = raw;
-    }
-    return pk_load(p, size, s->big_endian);
+    if (!quick(s, va, raw, size) && pk_space_read(s, va, raw, size, NULL) != size)
+        return PK_MISS;
+    return pk_load(raw, size, s->big_endian);
 }
 
-static int64_t small_value(pk_space *s, uint64_t va, unsigned size)
+static inline int64_t small_value(pk_space *s, uint64_t va, unsigned size)
 {
     const uint64_t v = value(s, va, size);
 
@@ -220,7 +248,7 @@ int64_t pk_space_u16(pk_space *s, uint64_t va) { return small_value(s, va, 2); }
 int64_t pk_space_u32(pk_space *s, uint64_t va) { return small_value(s, va, 4); }
 uint64_t pk_space_u64(pk_space *s, uint64_t va) { return value(s, va, 8); }
 
-static int64_t signed_value(pk_space *s, uint64_t va, unsigned size)
+static inline int64_t signed_value(pk_space *s, uint64_t va, unsigned size)
 {
     const uint64_t v = value(s, va, size), sign = (uint64_t)1 << (size * 8 - 1);
 
@@ -264,18 +292,13 @@ uint64_t pk_space_gather(pk_space *s, const uint64_t *addrs, uint64_t count, uin
 
     pk_set_fault(fault, PK_OK, 0, 0);
     for (uint64_t i = 0; i < count; i++, out += stride) {
-        const uint8_t *p = fast(s, addrs[i], size);
+        /* Copies of known size are one instruction each. */
+        const int got = size == 8   ? quick(s, addrs[i], out, 8)
+                        : size == 4 ? quick(s, addrs[i], out, 4)
+                                    : quick(s, addrs[i], out, size);
         int good = 1;
 
-        if (p != NULL) {
-            /* Copies of known size are one instruction each. */
-            if (size == 8)
-                memcpy(out, p, 8);
-            else if (size == 4)
-                memcpy(out, p, 4);
-            else
-                memcpy(out, p, (size_t)size);
-        } else if (pk_space_read(s, addrs[i], out, size, fault) != size) {
+        if (!got && pk_space_read(s, addrs[i], out, size, fault) != size) {
             if (ok == NULL)
                 return i;
             memset(out, 0, (size_t)size);

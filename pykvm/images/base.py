@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from pykvm._native.ffi import ffi, lib
@@ -11,6 +12,8 @@ from pykvm.errors import AddressError, FormatError, KvmError
 from pykvm.images.hostfile import HostFile
 from pykvm.images.vmcoreinfo import VmcoreInfo
 
+# Room that C fills at once.
+unset = ffi.new_allocator(should_clear_after_alloc=False)
 # Bytes of expanded pages that are kept for an image.
 PAGE_CACHE = 16 << 20
 BITMAP_STEP = 1 << 20
@@ -84,7 +87,7 @@ class Image:
         """The name of the (first) file."""
         return self.files[0].path
 
-    @property
+    @cached_property
     def memory_size(self) -> int:
         """Bytes of physical memory that the files hold."""
         if self.pages is not None:
@@ -118,13 +121,23 @@ class Image:
 
     def read(self, addr: int, n: int) -> bytes:
         """n bytes of physical memory, or AddressError."""
-        buf = physical_buffer(addr, n, self.memory_size)
-        fault = ffi.new("pk_fault *")
-        got = lib.pk_image_read(self.core, addr, ffi.from_buffer(buf), n, fault)
+        if n < 0:
+            raise ValueError(f"negative length {n}")
+        # A read that the image cannot hold is refused before room is taken for it.
+        if not 0 <= addr < 1 << 64 or n > self.memory_size:
+            raise AddressError(f"no memory at physical address {addr:x}", addr)
+        data: bytes
+        mapped = lib.pk_image_window(self.core, addr, n)
+        if mapped:
+            data = ffi.unpack(mapped, n)
+            return data
+        buf, fault = unset("char[]", n), ffi.new("pk_fault *")
+        got = lib.pk_image_read(self.core, addr, buf, n, fault)
         if got != n:
             why = REASONS.get(fault.status, "no memory")
             raise AddressError(f"{why} at physical address {addr + got:x} in {self.path}", addr + got)
-        return bytes(buf)
+        data = ffi.unpack(buf, n)
+        return data
 
 
 # Why a physical address cannot be read, for messages.
@@ -133,15 +146,6 @@ REASONS = {
     lib.PK_ELEFTOUT: "memory that the dump leaves out",
     lib.PK_EDAMAGED: "a damaged page",
 }
-
-
-def physical_buffer(addr: int, n: int, limit: int) -> bytearray:
-    """Room for a read, refused before it is taken when the image cannot hold that much."""
-    if n < 0:
-        raise ValueError(f"negative length {n}")
-    if not 0 <= addr < 1 << 64 or n > limit:
-        raise AddressError(f"no memory at physical address {addr:x}", addr)
-    return bytearray(n)
 
 
 def _build(files: Sequence[HostFile], memory: Sequence[Extent] | Pages) -> Any:

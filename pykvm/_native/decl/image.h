@@ -22,6 +22,10 @@ int pk_image_add_file(pk_image *image, int fd, uint64_t size, int map);
    -2 out of memory. */
 int64_t pk_image_set_extents(pk_image *image, const pk_extent *extents, size_t count);
 
+/* Where n bytes lie mapped in one piece, for as long as the image lives; NULL if
+   they do not. */
+const char *pk_image_window(const pk_image *image, uint64_t addr, uint64_t n);
+
 /* Copy up to n bytes at a physical address; how many, with fault->status set
    when that is fewer than n. */
 uint64_t pk_image_read(const pk_image *image, uint64_t addr, void *buf, uint64_t n, pk_fault *fault);

@@ -24,6 +24,7 @@ typedef struct {
 #define PK_PAGE_LZO    2
 #define PK_PAGE_SNAPPY 4
 #define PK_PAGE_ZSTD   32
+#define PK_PAGE_CODECS 39
 
 /* Make the image one of pages. 0; -1 out of memory; 1 + i: part i does not fit
    its file, or its pages are not behind those of the part before. */

@@ -13,7 +13,11 @@ void pk_space_close(pk_space *space);
    bytes to the end of that page. */
 uint64_t pk_space_translate(pk_space *space, uint64_t va, uint64_t *left, pk_fault *fault);
 
-/* Bytes moved, which is n unless fault->status is set. */
+/* Where n bytes lie mapped in one piece, for as long as the space lives; NULL if
+   they do not. */
+const char *pk_space_window(pk_space *space, uint64_t va, uint64_t n);
+
+/* Bytes moved, which is n unless fault->status is set; the fault may be NULL. */
 uint64_t pk_space_read(pk_space *space, uint64_t va, void *buf, uint64_t n, pk_fault *fault);
 uint64_t pk_space_write(pk_space *space, uint64_t va, const void *buf, uint64_t n, pk_fault *fault);
 
