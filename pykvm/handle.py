@@ -45,7 +45,8 @@ class Kvm(Memory):
 
     Kvm(core, kernel, swap): core is a dump, or a list of the files that one was split over, or None for the
     running kernel; kernel the file it was booted from; swap a swap device's contents. writable: kd.write works.
-    layout: a JSON file of structure layouts, which are taken before pykvm's own.
+    layout: a JSON file of structure layouts, which are taken before pykvm's own. zero_excluded: memory that the dump
+    leaves out reads as zeros, not as an error.
     """
 
     def __init__(
@@ -56,8 +57,10 @@ class Kvm(Memory):
         *,
         writable: bool = False,
         layout: Path | None = None,
+        zero_excluded: bool = False,
     ) -> None:
         self._prepare(None)
+        self._zero_excluded = zero_excluded
         with Recorded(self):
             self._open(kernel, core, swap, os.O_RDWR if writable else os.O_RDONLY, layout)
 
@@ -73,6 +76,7 @@ class Kvm(Memory):
         self._no_files = False
         self._parts: Parts | None = None
         self._layout: Types | None = None
+        self._zero_excluded = False
         super().__init__()
         self.symbol: Callable[[str], int] = self._missing
 
@@ -122,6 +126,8 @@ class Kvm(Memory):
                 raise KvmError(f"/dev/mem: live kernels of {os.uname().sysname} are not read")
         if self._files[0].readable:
             self._image = images.recognise(self._files)
+            if self._zero_excluded:
+                self._image.zero_excluded()
         else:
             # Without read permission there is no header to be seen: as in the original, reads say so.
             self._image = Image("raw", self._files, [])
@@ -156,7 +162,8 @@ class Kvm(Memory):
 
     def _no_names(self) -> KvmError:
         return KvmError(
-            f"{self._files[0].path}: this dump carries no symbols: name the kernel file it is of (kernel, -N)"
+            f"{self._files[0].path}: this {self.image.format} dump carries no symbols: "
+            "name the kernel file it is of (kernel, -N)"
         )
 
     def _start(self, image: Image, target: Target) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
+import struct
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ from typing import Any
 import pytest
 
 import pykvm
+from pykvm import images
 from pykvm.images.hostfile import HostFile
 
 
@@ -130,3 +133,80 @@ def test_several_files(mirbsd_dump: Any) -> None:
         assert kd.info.format == "savecore"
     with pytest.raises(pykvm.KvmError, match="empty list"):
         pykvm.Kvm([], mirbsd_dump.kernel)
+
+
+def lime(*ranges: tuple[int, bytes], version: int = 1) -> bytes:
+    """LiME's format: a header of 32 bytes before each range (LiME's documentation)."""
+    return b"".join(
+        struct.pack("<IIQQQ", 0x4C694D45, version, start, start + len(data) - 1, 0) + data for start, data in ranges
+    )
+
+
+def test_lime(tmp_path: Path) -> None:
+    path = tmp_path / "lime"
+    path.write_bytes(lime((0x1000, b"a" * 4096), (0x100000000, b"b" * 100)))
+    with contextlib.closing(HostFile(path)) as file:
+        image = images.recognise([file])
+        assert (image.format, image.memory_size, image.missing) == ("lime", 4196, 0)
+        assert image.read(0x1FFF, 1) == b"a"
+        assert image.read(0x100000000, 100) == b"b" * 100
+        assert list(image.find(b"bb", 0, 4, lambda done: None)) == list(range(0x100000000, 0x100000000 + 97, 4))
+        for addr in (0xFFF, 0x2000, 0x100000064):
+            with pytest.raises(pykvm.AddressError):
+                image.read(addr, 1)
+
+
+@pytest.mark.parametrize(
+    ("raw", "message"),
+    [
+        (lime((0, b"x" * 9))[:31], "LiME header at 0"),
+        (lime((0, b"x" * 9)) + b"y" * 40, "LiME header at 41: magic"),
+        (lime((0, b"x" * 9), version=2), "version 2"),
+        (lime((0, b"x" * 9), (4, b"y")), "overlaps"),
+        (struct.pack("<IIQQQ", 0x4C694D45, 1, 9, 3, 0), "makes no sense"),
+        (struct.pack("<IIQQQ", 0x4C694D45, 1, 0, 2**64 - 1, 0), "makes no sense"),
+    ],
+)
+def test_damaged_lime(tmp_path: Path, raw: bytes, message: str) -> None:
+    path = tmp_path / "lime"
+    path.write_bytes(raw)
+    with pytest.raises(pykvm.FormatError, match=message):
+        pykvm.Kvm(path)
+
+
+def test_lime_that_was_cut(tmp_path: Path) -> None:
+    path = tmp_path / "lime"
+    path.write_bytes(lime((0, b"x" * 8192))[:-10])
+    with contextlib.closing(HostFile(path)) as file:
+        image = images.recognise([file])
+        assert image.missing == 10
+        with pytest.raises(pykvm.AddressError, match="the file ends"):
+            image.read(8190, 1)
+
+
+def test_memory_that_an_elf_core_leaves_out(linux_dump_factory: Any) -> None:
+    """makedumpfile -E: p_memsz is more than p_filesz."""
+    dump = linux_dump_factory(container="elf")
+    path = dump.paths[0]
+    raw = bytearray(path.read_bytes())
+    phoff, phnum = 64, struct.unpack_from("<H", raw, 56)[0]
+    last = phoff + 56 * (phnum - 1)
+    (paddr,), (filesz,) = struct.unpack_from("<Q", raw, last + 24), struct.unpack_from("<Q", raw, last + 32)
+    struct.pack_into("<Q", raw, last + 40, filesz + 3 * 4096)
+    first = phoff + 56  # reaches into others, which have their own
+    (start,) = struct.unpack_from("<Q", raw, first + 24)
+    struct.pack_into("<Q", raw, first + 40, paddr - start)
+    path.write_bytes(raw)
+    gap = paddr + filesz
+    with pykvm.Kvm(path) as kd:
+        assert kd.image.read(paddr, 8) == raw[-filesz:][:8]
+        with pytest.raises(pykvm.AddressError, match="leaves out"):
+            kd.read_phys(gap, 8)
+        assert kd.image.left_out > 3 * 4096
+        assert kd.image.left_out + kd.image.memory_size == gap + 3 * 4096 - start
+        whole = kd.image.memory_size
+    with pykvm.Kvm(path, zero_excluded=True) as kd:
+        assert kd.read_phys(gap + 4096, 8) == bytes(8)
+        assert kd.image.memory_size == whole
+        with pytest.raises(pykvm.AddressError):
+            kd.read_phys(gap + 3 * 4096, 8)

@@ -137,12 +137,12 @@ class Dump:
                 self.at_valid,
                 PAGE,
                 self.big,
-                self.shape.get("zero", False),
                 self.shape.get("cache", 1 << 20),
             ),
         )
         part = ffi.new("pk_page_part[1]", [(0, 0, 0, self.total - 1, self.at_bitmap, self.at_desc)])
         assert lib.pk_image_set_pages(image, shape, part, 1) == 0
+        lib.pk_image_zero_excluded(image, self.shape.get("zero", False))
         return image
 
     def read(self, addr: int, n: int) -> tuple[bytes, int]:

@@ -12,7 +12,7 @@ HERE = Path(__file__).resolve().parent
 DECLS = ("fault", "image", "pages", "mmu", "space", "symtab", "btf")
 SOURCES = (
     "image", "extents", "pages", "pagecache", "parallel", "codec", "lzo",
-    "mmu", "pmeg", "space", "list", "symtab", "btf",
+    "find", "mmu", "pmeg", "space", "list", "symtab", "btf",
 )  # fmt: skip
 
 

@@ -81,6 +81,7 @@ struct pk_image {
     atomic_int refs;
     uint32_t nfiles;
     pk_file *files;
+    int zero_excluded;
     const pk_image_ops *ops;    /* NULL: no memory yet */
     void *kind;
 };
@@ -88,6 +89,8 @@ struct pk_image {
 void pk_image_become(pk_image *image, const pk_image_ops *ops, void *kind);
 int pk_image_view(const pk_image *image, uint64_t addr, pk_view *view);
 pk_image *pk_image_ref(pk_image *image);
+/* A read of memory that was left out: n zeros, or 0 bytes and the fault. */
+uint64_t pk_image_absent(const pk_image *image, uint64_t addr, void *rbuf, uint64_t n, pk_fault *fault);
 /* Up to n bytes between a file and memory; `addr` is what a fault names. */
 uint64_t pk_file_move(const pk_file *file, uint64_t off, void *rbuf, const void *wbuf, uint64_t n, uint64_t addr,
                       pk_fault *fault);

@@ -37,7 +37,7 @@ static int view(const pk_image *image, uint64_t addr, pk_view *view)
     const pk_file *file;
     uint64_t off, left;
 
-    if (e == NULL)
+    if (e == NULL || e->left_out)
         return 0;
     file = &image->files[e->file];
     off = e->offset + (addr - e->addr);
@@ -63,6 +63,8 @@ static uint64_t move(const pk_image *image, uint64_t addr, void *rbuf, const voi
     inside = addr - e->addr;
     if (n > e->size - inside)
         n = e->size - inside;
+    if (e->left_out)
+        return pk_image_absent(image, addr, rbuf, n, fault);
     return pk_file_move(&image->files[e->file], e->offset + inside, rbuf, wbuf, n, addr, fault);
 }
 
@@ -76,8 +78,8 @@ int64_t pk_image_set_extents(pk_image *image, const pk_extent *extents, size_t c
         return -2;
     for (size_t i = 0; i < count; i++) {
         const pk_extent *e = &extents[i];
-        if (e->file >= image->nfiles || e->size == 0 || e->addr + (e->size - 1) < e->addr ||
-            e->offset + (e->size - 1) < e->offset)
+        if (e->size == 0 || e->addr + (e->size - 1) < e->addr ||
+            (!e->left_out && (e->file >= image->nfiles || e->offset + (e->size - 1) < e->offset)))
             return (int64_t)i;
     }
     x = malloc(sizeof(*x) + count * sizeof(*extents));

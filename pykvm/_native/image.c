@@ -67,6 +67,21 @@ void pk_image_become(pk_image *image, const pk_image_ops *ops, void *kind)
     image->kind = kind;
 }
 
+void pk_image_zero_excluded(pk_image *image, int on)
+{
+    image->zero_excluded = on;
+}
+
+uint64_t pk_image_absent(const pk_image *image, uint64_t addr, void *rbuf, uint64_t n, pk_fault *fault)
+{
+    if (!image->zero_excluded || rbuf == NULL) {
+        pk_set_fault(fault, PK_ELEFTOUT, addr, 0);
+        return 0;
+    }
+    memset(rbuf, 0, (size_t)n);
+    return n;
+}
+
 int pk_image_view(const pk_image *image, uint64_t addr, pk_view *view)
 {
     return image->ops != NULL && image->ops->view(image, addr, view);

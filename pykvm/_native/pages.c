@@ -190,12 +190,10 @@ static int bulk_page(void *job, void *own, uint64_t index)
     case PRESENT:
         return load(b->image, pages, own, part, pfn, dst, &fault);
     case LEFT_OUT:
-        if (pages->shape.zero_excluded) {
-            memset(dst, 0, pages->shape.page_size);
-            return 1;
-        }
+        return pk_image_absent(b->image, 0, dst, pages->shape.page_size, &fault) != 0;
+    default:
+        return 0;
     }
-    return 0;
 }
 
 static void bulk_done(void *own)
@@ -224,12 +222,7 @@ static uint64_t move(const pk_image *image, uint64_t addr, void *rbuf, const voi
     case PRESENT:
         return fetch(image, pages, part, pfn, inside, rbuf, (uint32_t)n, fault) ? n : 0;
     case LEFT_OUT:
-        if (pages->shape.zero_excluded) {
-            memset(rbuf, 0, (size_t)n);
-            return n;
-        }
-        pk_set_fault(fault, PK_ELEFTOUT, addr, 0);
-        return 0;
+        return pk_image_absent(image, addr, rbuf, n, fault);
     default:
         pk_set_fault(fault, PK_EPHYS, addr, 0);
         return 0;

@@ -17,6 +17,9 @@ def kernel_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-M", metavar="CORE", dest="core", help="the dump (default: the live system)")
     parser.add_argument("-N", metavar="KERNEL", dest="kernel", help="the kernel file it is of")
     parser.add_argument("-W", metavar="SWAP", dest="swap", help="the swap device's contents")
+    parser.add_argument(
+        "--zero-excluded", action="store_true", help="read memory that the dump leaves out as zeros, not as an error"
+    )
     parser.add_argument("--layout", metavar="FILE", help="structure layouts, as `pykvm layout` writes them")
 
 
@@ -37,7 +40,13 @@ def open_kernel(arguments: argparse.Namespace) -> Kvm:
 
 def open_any(arguments: argparse.Namespace) -> Kvm:
     """The handle that the flags ask for."""
-    return Kvm(arguments.core, arguments.kernel, arguments.swap, layout=arguments.layout)
+    return Kvm(
+        arguments.core,
+        arguments.kernel,
+        arguments.swap,
+        layout=arguments.layout,
+        zero_excluded=arguments.zero_excluded,
+    )
 
 
 def put_json(value: Any) -> None:

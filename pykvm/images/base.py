@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -17,10 +17,14 @@ unset = ffi.new_allocator(should_clear_after_alloc=False)
 # Bytes of expanded pages that are kept for an image.
 PAGE_CACHE = 16 << 20
 BITMAP_STEP = 1 << 20
+FIND_CHUNK = 64 << 20
+
+
+LEFT_OUT = -1
 
 
 class Extent(NamedTuple):
-    """`size` bytes of physical memory from `addr`, at `offset` of file number `file`."""
+    """`size` bytes of physical memory from `addr`, at `offset` of file number `file`; LEFT_OUT: in none."""
 
     addr: int
     size: int
@@ -46,7 +50,6 @@ class Pages(NamedTuple):
     page_size: int
     byteorder: str
     parts: tuple[PagePart, ...]
-    zero_excluded: bool = False
 
 
 class Image:
@@ -92,7 +95,7 @@ class Image:
         """Bytes of physical memory that the files hold."""
         if self.pages is not None:
             return int(lib.pk_image_pages_present(self.core)) * self.pages.page_size
-        return sum(max(0, min(e.size, self.files[e.file].size - e.offset)) for e in self.extents)
+        return sum(max(0, min(e.size, self.files[e.file].size - e.offset)) for e in self.extents if e.file != LEFT_OUT)
 
     @property
     def missing(self) -> int:
@@ -102,7 +105,13 @@ class Image:
     @property
     def left_out(self) -> int:
         """Bytes of memory that whoever wrote the dump left out of it on purpose."""
-        return int(lib.pk_image_pages_excluded(self.core)) * self.pages.page_size if self.pages is not None else 0
+        if self.pages is not None:
+            return int(lib.pk_image_pages_excluded(self.core)) * self.pages.page_size
+        return sum(e.size for e in self.extents if e.file == LEFT_OUT)
+
+    def zero_excluded(self) -> None:
+        """From now on memory that was left out reads as zeros."""
+        lib.pk_image_zero_excluded(self.core, True)
 
     @property
     def lowest(self) -> int:
@@ -118,6 +127,37 @@ class Image:
                 pfn = 8 * (at + len(raw) - len(bits)) + (bits[0] & -bits[0]).bit_length() - 1
                 return pfn * self.pages.page_size
         return 0
+
+    def ranges(self) -> Iterator[tuple[int, int]]:
+        """(first address, end) of all memory, in order; of sparse files only what is not a hole."""
+        if self.pages is not None:
+            yield 0, self.pages.total * self.pages.page_size
+        for extent in sorted(self.extents):
+            if extent.file != LEFT_OUT:
+                for start, end in self.files[extent.file].data(extent.offset, extent.size):
+                    yield extent.addr + start - extent.offset, extent.addr + end - extent.offset
+
+    def find(self, needle: bytes, offset: int, step: int, progress: Callable[[int], None]) -> Iterator[int]:
+        """The physical addresses, offset + any number of steps, at which these bytes lie; progress is told how many
+        bytes have been gone through."""
+        done = 0
+        for start, end in self.ranges():
+            at = start + (offset - start) % step
+            while at < end:
+                stop = min(end, at + FIND_CHUNK)
+                found = int(lib.pk_image_find(self.core, at, stop, step, needle, len(needle)))
+                if found < stop:
+                    yield found
+                    at = found + step
+                else:
+                    at += (stop - at + step - 1) // step * step
+                progress(done + at - start)
+            done += end - start
+
+    def place(self, extents: Sequence[Extent]) -> None:
+        """Say anew where memory lies, of an image that cannot tell (raw memory) when its kernel can."""
+        self.extents = tuple(extents)
+        _set_extents(self.core, self.files, self.extents)
 
     def read(self, addr: int, n: int) -> bytes:
         """n bytes of physical memory, or AddressError."""
@@ -158,14 +198,22 @@ def _build(files: Sequence[HostFile], memory: Sequence[Extent] | Pages) -> Any:
             raise KvmError(f"{file.path}: {os.strerror(-got)}")
     if isinstance(memory, Pages):
         _set_pages(core, files, memory)
-        return core
-    table = ffi.new("pk_extent[]", [(e.addr, e.size, e.offset, e.file, 0) for e in memory])
+    else:
+        _set_extents(core, files, memory)
+    return core
+
+
+def _set_extents(core: Any, files: Sequence[HostFile], memory: Sequence[Extent]) -> None:
+    table = ffi.new("pk_extent[]", [_extent(e) for e in memory])
     bad = lib.pk_image_set_extents(core, table, len(memory))
     if bad == -2:
         raise KvmError("out of memory")
     if bad >= 0:
         raise FormatError(f"{files[0].path}: memory segment {bad} overlaps another, or is not in the file's range")
-    return core
+
+
+def _extent(e: Extent) -> tuple[int, int, int, int, int]:
+    return (e.addr, e.size, 0, 0, 1) if e.file == LEFT_OUT else (e.addr, e.size, e.offset, e.file, 0)
 
 
 def _set_pages(core: Any, files: Sequence[HostFile], pages: Pages) -> None:
@@ -176,7 +224,6 @@ def _set_pages(core: Any, files: Sequence[HostFile], pages: Pages) -> None:
             pages.valid_offset,
             pages.page_size,
             pages.byteorder == "big",
-            pages.zero_excluded,
             PAGE_CACHE,
         ),
     )

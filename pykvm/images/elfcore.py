@@ -7,11 +7,11 @@ of 8 and section headers before the program headers.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from pykvm.errors import FormatError
-from pykvm.images.base import Extent, Image
+from pykvm.images.base import LEFT_OUT, Extent, Image
 from pykvm.images.hostfile import HostFile
 from pykvm.images.vmcoreinfo import MAX_SIZE, VmcoreInfo
 
@@ -99,15 +99,38 @@ def _phdrs(file: HostFile, shape: Shape, fields: tuple[int, ...]) -> list[Phdr]:
 
 
 def extents(phdrs: Sequence[Phdr]) -> list[Extent]:
-    """Where memory lies. /proc/vmcore has the kernel's text twice: what is there already is not taken again."""
+    """Where memory lies. /proc/vmcore has the kernel's text twice: what is there already is not taken again. What a
+    segment has in memory but not in the file was left out (makedumpfile -E)."""
     found: list[Extent] = []
+    loads = [p for p in phdrs if p.type == PT_LOAD and p.paddr + max(p.filesz, p.memsz) <= 1 << 64]
     top = 0
-    for p in sorted((p for p in phdrs if p.type == PT_LOAD and p.filesz), key=lambda p: (p.paddr, -p.filesz)):
+    for p in sorted((p for p in loads if p.filesz), key=lambda p: (p.paddr, -p.filesz)):
         skip = max(0, top - p.paddr)
-        if skip < p.filesz and p.paddr + p.filesz <= 1 << 64 and p.offset + p.filesz < 1 << 63:
+        if skip < p.filesz and p.offset + p.filesz < 1 << 63:
             found.append(Extent(p.paddr + skip, p.filesz - skip, p.offset + skip))
             top = p.paddr + p.filesz
-    return found
+    gaps = ((p.paddr + p.filesz, p.memsz - p.filesz) for p in loads if p.memsz > p.filesz)
+    return found + left_out(found, gaps)
+
+
+def left_out(found: Sequence[Extent], gaps: Iterable[tuple[int, int]]) -> list[Extent]:
+    """Of ranges (address, size), what is neither in an extent (which are sorted) nor in an earlier range."""
+    holes: list[Extent] = []
+    start = 0
+    at = iter(found)
+    extent = next(at, None)
+    for addr, size in sorted(gaps):
+        start, end = max(start, addr), addr + size
+        while start < end:
+            while extent is not None and extent.addr + extent.size <= start:
+                extent = next(at, None)
+            if extent is not None and extent.addr <= start:
+                start = extent.addr + extent.size
+                continue
+            stop = end if extent is None else min(end, extent.addr)
+            holes.append(Extent(start, stop - start, 0, LEFT_OUT))
+            start = stop
+    return holes
 
 
 def notes(file: HostFile, shape: Shape, phdrs: Sequence[Phdr]) -> Iterator[tuple[bytes, bytes]]:

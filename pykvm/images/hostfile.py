@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
 import stat
+from collections.abc import Iterator
 
 from pykvm.errors import FormatError, KvmError
 from pykvm.images import compressed, flattened
@@ -83,6 +85,22 @@ class HostFile:
             return b"".join(parts)
         except OSError as e:
             raise KvmError(f"{self.path}: {e.strerror}") from e
+
+    def data(self, offset: int, size: int) -> Iterator[tuple[int, int]]:
+        """(start, end) of what a range of the file has that is not a hole, where the host can tell."""
+        at, end = offset, min(offset + size, self.size)
+        while at < end:
+            start, stop = at, end
+            if hasattr(os, "SEEK_DATA"):
+                try:
+                    start = os.lseek(self.fd, at, os.SEEK_DATA)
+                    stop = min(end, os.lseek(self.fd, start, os.SEEK_HOLE))
+                except OSError as e:
+                    if e.errno == errno.ENXIO:  # only a hole follows
+                        return
+            if start < stop:
+                yield start, stop
+            at = max(stop, at + 1)
 
     def contains(self, data: bytes) -> bool:
         """Whether these bytes are anywhere in the file."""

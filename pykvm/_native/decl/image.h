@@ -4,7 +4,7 @@ typedef struct {
     uint64_t size;      /* bytes */
     uint64_t offset;    /* where they lie in the file */
     uint32_t file;      /* which file, as pk_image_add_file counted them */
-    uint32_t reserved;
+    uint32_t left_out;  /* memory that exists but is in no file: offset and file say nothing */
 } pk_extent;
 
 typedef struct pk_image pk_image;
@@ -17,6 +17,9 @@ void pk_image_unref(pk_image *image);
    can, its contents are mapped. The file's index, or -errno. */
 int pk_image_add_file(pk_image *image, int fd, uint64_t size, int map);
 
+/* From now on memory that the dump leaves out reads as zeros (or again not). */
+void pk_image_zero_excluded(pk_image *image, int on);
+
 /* Say where memory lies. The extents are copied and sorted. Index of the first
    extent that overlaps another, wraps or names no file; -1 if all are good;
    -2 out of memory. */
@@ -25,6 +28,10 @@ int64_t pk_image_set_extents(pk_image *image, const pk_extent *extents, size_t c
 /* Where n bytes lie mapped in one piece, for as long as the image lives; NULL if
    they do not. */
 const char *pk_image_window(const pk_image *image, uint64_t addr, uint64_t n);
+
+/* The first address from `addr` on, in steps of `step`, at which the n bytes of
+   `needle` lie; `end` if there is none before it. */
+uint64_t pk_image_find(const pk_image *image, uint64_t addr, uint64_t end, uint64_t step, const char *needle, uint32_t n);
 
 /* Copy up to n bytes at a physical address; how many, with fault->status set
    when that is fewer than n. */

@@ -16,7 +16,6 @@ typedef struct {
     uint64_t valid_offset;      /* the bitmap of memory that exists, in file 0; 0: none */
     uint32_t page_size;         /* a power of two, 512 to 1 MB */
     int big_endian;
-    int zero_excluded;          /* pages that were left out read as zeros */
     uint32_t cache_bytes;       /* at most, for expanded pages */
 } pk_page_shape;
 

@@ -8,15 +8,19 @@ from pykvm.targets.base import Target
 from pykvm.targets.linux import arm, riscv, search, x86
 from pykvm.targets.linux.kernel import Linux
 
+FORMATS = ("elf", "kdump", "lime", "raw")
 # A new machine is a file and a line here.
 PLATFORMS = {p.machine: p for p in (x86.X86_64, x86.I386, arm.AARCH64, arm.ARM, riscv.RISCV64)}
 
 
 def probe(image: Image, symbols: Symbols | None) -> Target | None:
     """Linux, if the image has its VMCOREINFO, as a note or in memory, and is of a machine that is known."""
-    if image.format not in ("elf", "kdump") or image.machine not in PLATFORMS:
+    if image.format not in FORMATS or image.machine not in (None, *PLATFORMS):
         return None
-    info = image.vmcoreinfo or search.vmcoreinfo(image)
-    if info is None or info.text("OSRELEASE") is None:
-        return None
-    return Linux(PLATFORMS[image.machine], info)
+    info = image.vmcoreinfo
+    if info is not None and info.text("OSRELEASE") is not None and image.machine is not None:
+        return Linux(PLATFORMS[image.machine], info)
+    if image.format == "raw" and symbols is not None and symbols.loose("init_uts_ns") is None:
+        return None  # memory of another system, whose kernel was named: not to be searched
+    found = search.kernel(image, PLATFORMS.values())
+    return Linux(*found) if found is not None else None

@@ -14,6 +14,7 @@ from pykvm.targets.linux.platform import Platform, Tables, top_table
 
 PAGE_OFFSETS = (0xC0000000, 0xB0000000, 0x80000000, 0x40000000)
 MODULES = 16 << 20  # below PAGE_OFFSET, with the kernel's and not the user's
+MEMORY_STARTS = (0x40000000, 0x80000000, 0x10000000, 0x20000000, 0x60000000, 0x30000000, 0xC0000000)
 PHYS_ALIGN = (128 << 20, 16 << 20, 2 << 20)  # what the start of memory is rounded to, by version and configuration
 
 
@@ -53,5 +54,12 @@ def _arm(info: VmcoreInfo, image: Image) -> list[Tables]:
     return found
 
 
-AARCH64 = Platform("aarch64", 8, aarch64.VA_MASK, 0xFFFF000000000000, _aarch64)
-ARM = Platform("arm", 4, arm.VA_MASK, PAGE_OFFSETS[-1] - MODULES, _arm)
+AARCH64 = Platform(
+    "aarch64",
+    8,
+    aarch64.VA_MASK,
+    0xFFFF000000000000,
+    _aarch64,
+    image_offset=lambda info: info.number("kimage_voffset"),
+)
+ARM = Platform("arm", 4, arm.VA_MASK, PAGE_OFFSETS[-1] - MODULES, _arm, memory_starts=MEMORY_STARTS)

@@ -25,7 +25,7 @@ class Linux(Target):
 
     system = "Linux"
 
-    def __init__(self, where: Platform, info: VmcoreInfo) -> None:
+    def __init__(self, where: Platform, info: VmcoreInfo, tables: Tables | None = None) -> None:
         super().__init__()
         self.platform = where
         self.vmcoreinfo = info
@@ -33,7 +33,7 @@ class Linux(Target):
         self.byteorder = where.byteorder
         self.pointer_size = where.pointer_size
         self.page_size = info.decimal("PAGESIZE") or 4096
-        self._tables: Tables | None = None
+        self._tables = tables
 
     def translation(self, image: Image, symbols: Symbols | None) -> Translation | None:
         if symbols is not None:

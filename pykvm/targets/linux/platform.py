@@ -29,6 +29,8 @@ class Platform:
 
     `tables` gives, of what VMCOREINFO says, the tables to try, the likeliest first: where it does not say where
     physical memory begins or how the address space is split, the right ones are those that map themselves.
+    `image_offset`: what a virtual address of the kernel's image is above its physical one, where VMCOREINFO tells;
+    `memory_starts`: where physical memory usually begins, other than at 0.
     """
 
     machine: str
@@ -38,6 +40,8 @@ class Platform:
     tables: Callable[[VmcoreInfo, Image], list[Tables]]
     byteorder: str = "little"
     percpu_absolute: bool = False
+    image_offset: Callable[[VmcoreInfo], int | None] = lambda info: None
+    memory_starts: tuple[int, ...] = ()
 
     def find(self, info: VmcoreInfo, image: Image) -> Tables:
         """The kernel's tables; FormatError if VMCOREINFO lacks what leads to them, or leads nowhere."""
@@ -47,15 +51,23 @@ class Platform:
                 return tables
         return candidates[-1]
 
+    def proven(self, info: VmcoreInfo, image: Image) -> Tables | None:
+        """The tables that map the kernel's name, or None: for VMCOREINFO that may be anything."""
+        try:
+            candidates = self.tables(info, image)
+        except FormatError:
+            return None
+        return next((t for t in candidates if self._maps_itself(t, info, image)), None)
+
     def _maps_itself(self, tables: Tables, info: VmcoreInfo, image: Image) -> bool:
         """The kernel's name is where VMCOREINFO says that it is."""
-        at = info.symbol("init_uts_ns")
+        at = uts_address(info)
         if at is None:
             return False
         memory = Memory()
         memory.attach(image, self.kernel(tables), self.byteorder, self.pointer_size)
         try:
-            return b"Linux\0" in memory.read(at, 64)
+            return memory.read(at, 6) == b"Linux\0"
         except KvmError:
             return False
 
@@ -67,6 +79,12 @@ class Platform:
     def user(self, tables: Tables, pgd: int) -> Translation:
         """A process's addresses, by the physical address of its top page table."""
         return Translation(radix([Root(0, tables.user_last, pgd)], tables.levels, self.byteorder), self.va_mask)
+
+
+def uts_address(info: VmcoreInfo) -> int | None:
+    """Where the kernel keeps its name (struct new_utsname of the first namespace)."""
+    at = info.symbol("init_uts_ns")
+    return None if at is None else at + (info.decimal("OFFSET(uts_namespace.name)") or 0)
 
 
 def top_table(info: VmcoreInfo, image: Image) -> int:
