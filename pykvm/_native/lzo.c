@@ -22,28 +22,44 @@ static int long_length(stream *s, size_t *len)
     return 1;
 }
 
-static int literals(stream *s, size_t n)
+/* Short runs are copied as whole words where both sides have room for that. */
+#define WORD 8u
+#define SHORT 16u
+
+static inline int literals(stream *s, size_t n)
 {
-    if (n > (size_t)(s->end - s->at) || n > (size_t)(s->out_end - s->out))
-        return 0;
-    memcpy(s->out, s->at, n);
+    const size_t in = (size_t)(s->end - s->at), room = (size_t)(s->out_end - s->out);
+
+    if (n <= SHORT && in >= SHORT && room >= SHORT) {
+        memcpy(s->out, s->at, SHORT);
+    } else {
+        if (n > in || n > room)
+            return 0;
+        memcpy(s->out, s->at, n);
+    }
     s->out += n;
     s->at += n;
     return 1;
 }
 
-static int match(stream *s, size_t distance, size_t n)
+static inline int match(stream *s, size_t distance, size_t n)
 {
-    if (distance > (size_t)(s->out - s->out_start) || n > (size_t)(s->out_end - s->out))
+    const size_t room = (size_t)(s->out_end - s->out);
+    const uint8_t *from = s->out - distance;
+
+    if (distance > (size_t)(s->out - s->out_start) || n > room)
         return 0;
-    if (distance >= n) {
-        memcpy(s->out, s->out - distance, n);
-        s->out += n;
+    if (distance >= WORD && room >= n + WORD) {
+        /* What overlaps repeats at a distance that a word does not reach. */
+        for (size_t i = 0; i < n; i += WORD)
+            memcpy(s->out + i, from + i, WORD);
+    } else if (distance == 1) {
+        memset(s->out, *from, n);
     } else {
-        /* Overlapping: the bytes repeat. */
-        for (const uint8_t *from = s->out - distance; n > 0; n--)
-            *s->out++ = *from++;
+        for (size_t i = 0; i < n; i++)
+            s->out[i] = from[i];
     }
+    s->out += n;
     return 1;
 }
 

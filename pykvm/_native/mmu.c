@@ -117,7 +117,12 @@ static int load_entry(const pk_image *image, uint64_t addr, unsigned size, int b
 {
     uint8_t raw[8];
     pk_fault ignored;
+    pk_view view;
 
+    if (pk_image_view(image, addr, &view) && view.seq == NULL && view.avail >= size) {
+        *out = pk_load(view.data, size, big_endian);
+        return 1;
+    }
     if (pk_image_read(image, addr, raw, size, &ignored) != size)
         return 0;
     *out = pk_load(raw, size, big_endian);

@@ -157,6 +157,8 @@ static int fetch(const pk_image *image, pages_t *pages, const part_t *part, uint
 
     if (pk_pagecache_get(pages->cache, pfn, inside, buf, n))
         return 1;
+    if (n == pages->shape.page_size)    /* nothing of it would be read again soon */
+        return load(image, pages, &pages->codecs, part, pfn, buf, fault);
     dst = pk_pagecache_begin(pages->cache, pfn, &slot);
     if (dst == NULL && (dst = own = malloc(pages->shape.page_size)) == NULL) {
         pk_set_fault(fault, PK_EMEM, pfn << pages->page_shift, 0);

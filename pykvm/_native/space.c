@@ -4,6 +4,9 @@
 #define GRANULE_SHIFT 12
 #define GRANULE ((uint64_t)1 << GRANULE_SHIFT)
 #define TLB_SIZE 16384u
+#define LARGE_SHIFT 21
+#define LARGE ((uint64_t)1 << LARGE_SHIFT)
+#define LARGE_SIZE 256u
 #define BULK ((uint64_t)1 << 16)
 
 /* A granule of virtual memory that was read before, and where it lies in the
@@ -20,6 +23,7 @@ struct pk_space {
     uint64_t va_mask;
     int big_endian;
     atomic_int closed;
+    tlb_entry large[LARGE_SIZE];    /* whole large pages, of files that are mapped */
     tlb_entry tlb[TLB_SIZE];
 };
 
@@ -57,19 +61,41 @@ static inline uint64_t check_of(uint64_t page, uint64_t data, uint64_t seq, uint
     return (page + 1) * 0x9e3779b97f4a7c15u ^ data ^ seq ^ ticket << 32;
 }
 
-/* Where n bytes of one granule lie, if the TLB knows; else NULL. */
-static inline const uint8_t *known(pk_space *s, uint64_t va, uint64_t n, uint64_t *seq, uint64_t *ticket)
+/* Where a page lies, if this entry is of it; else NULL. */
+static inline const uint8_t *hit(const tlb_entry *e, uint64_t page, uint64_t *seq, uint64_t *ticket)
 {
-    const uint64_t inside = va & (GRANULE - 1), page = va >> GRANULE_SHIFT;
-    tlb_entry *e = &s->tlb[page % TLB_SIZE];
     const uint64_t data = atomic_load_explicit(&e->data, memory_order_relaxed);
 
     *seq = atomic_load_explicit(&e->seq, memory_order_relaxed);
     *ticket = atomic_load_explicit(&e->ticket, memory_order_relaxed);
-    if (atomic_load_explicit(&e->check, memory_order_relaxed) != check_of(page, data, *seq, *ticket) ||
-        inside + n > GRANULE || atomic_load_explicit(&s->closed, memory_order_relaxed))
+    return atomic_load_explicit(&e->check, memory_order_relaxed) == check_of(page, data, *seq, *ticket)
+               ? (const uint8_t *)(uintptr_t)data
+               : NULL;
+}
+
+static void store(tlb_entry *e, uint64_t page, const pk_view *view)
+{
+    const uint64_t data = (uint64_t)(uintptr_t)view->data, seq = (uint64_t)(uintptr_t)view->seq;
+
+    atomic_store_explicit(&e->check, check_of(page, data, seq, view->ticket), memory_order_relaxed);
+    atomic_store_explicit(&e->data, data, memory_order_relaxed);
+    atomic_store_explicit(&e->seq, seq, memory_order_relaxed);
+    atomic_store_explicit(&e->ticket, view->ticket, memory_order_relaxed);
+}
+
+/* Where n bytes of one page lie, if the TLB knows; else NULL. */
+static inline const uint8_t *known(pk_space *s, uint64_t va, uint64_t n, uint64_t *seq, uint64_t *ticket)
+{
+    const uint64_t page = va >> GRANULE_SHIFT, large = va >> LARGE_SHIFT;
+    const uint8_t *p;
+
+    if (atomic_load_explicit(&s->closed, memory_order_relaxed))
         return NULL;
-    return (const uint8_t *)(uintptr_t)data + inside;
+    p = hit(&s->large[large % LARGE_SIZE], large, seq, ticket);
+    if (p != NULL && (va & (LARGE - 1)) + n <= LARGE)
+        return p + (va & (LARGE - 1));
+    p = hit(&s->tlb[page % TLB_SIZE], page, seq, ticket);
+    return p != NULL && (va & (GRANULE - 1)) + n <= GRANULE ? p + (va & (GRANULE - 1)) : NULL;
 }
 
 /* Copy n bytes that lie in one granule, if the TLB knows where. */
@@ -87,23 +113,26 @@ static inline int quick(pk_space *s, uint64_t va, void *buf, uint64_t n)
     return atomic_load_explicit((const _Atomic uint32_t *)(uintptr_t)seq, memory_order_relaxed) == (uint32_t)ticket;
 }
 
-/* Let quick() find the granule of va, which is at pa with `left` bytes to go. */
+/* The view of a whole page of `size` bytes around pa, where va is and has `left`
+   bytes to go; 0 if the image does not hold it in one piece. */
+static int whole(pk_space *s, uint64_t va, uint64_t pa, uint64_t left, uint64_t size, pk_view *view)
+{
+    const uint64_t inside = va & (size - 1);
+
+    return inside + left >= size && pa >= inside && ((pa - inside) & (size - 1)) == 0 &&
+           pk_image_view(s->image, pa - inside, view) && view->avail >= size;
+}
+
+/* Let known() find the page of va, which is at pa with `left` bytes to go. */
 static void remember(pk_space *s, uint64_t va, uint64_t pa, uint64_t left)
 {
-    const uint64_t inside = va & (GRANULE - 1), page = va >> GRANULE_SHIFT;
-    tlb_entry *e = &s->tlb[page % TLB_SIZE];
-    uint64_t data, seq;
+    const uint64_t page = va >> GRANULE_SHIFT, large = va >> LARGE_SHIFT;
     pk_view view;
 
-    if (inside + left < GRANULE || pa < inside || ((pa - inside) & (GRANULE - 1)) != 0 ||
-        !pk_image_view(s->image, pa - inside, &view) || view.avail < GRANULE)
-        return;
-    data = (uint64_t)(uintptr_t)view.data;
-    seq = (uint64_t)(uintptr_t)view.seq;
-    atomic_store_explicit(&e->check, check_of(page, data, seq, view.ticket), memory_order_relaxed);
-    atomic_store_explicit(&e->data, data, memory_order_relaxed);
-    atomic_store_explicit(&e->seq, seq, memory_order_relaxed);
-    atomic_store_explicit(&e->ticket, view.ticket, memory_order_relaxed);
+    if (whole(s, va, pa, left, LARGE, &view) && view.seq == NULL)
+        store(&s->large[large % LARGE_SIZE], large, &view);
+    else if (whole(s, va, pa, left, GRANULE, &view))
+        store(&s->tlb[page % TLB_SIZE], page, &view);
 }
 
 static int translate(pk_space *s, uint64_t va, uint64_t *pa, uint64_t *left, pk_fault *fault)
@@ -190,12 +219,10 @@ const char *pk_space_window(pk_space *s, uint64_t va, uint64_t n)
 
 static void tlb_flush(pk_space *s)
 {
-    for (size_t i = 0; i < TLB_SIZE; i++) {
+    for (size_t i = 0; i < LARGE_SIZE; i++)
+        atomic_store_explicit(&s->large[i].check, 0, memory_order_relaxed);
+    for (size_t i = 0; i < TLB_SIZE; i++)
         atomic_store_explicit(&s->tlb[i].check, 0, memory_order_relaxed);
-        atomic_store_explicit(&s->tlb[i].data, 0, memory_order_relaxed);
-        atomic_store_explicit(&s->tlb[i].seq, 0, memory_order_relaxed);
-        atomic_store_explicit(&s->tlb[i].ticket, 0, memory_order_relaxed);
-    }
 }
 
 static uint64_t write_pages(pk_space *s, uint64_t va, const void *buf, uint64_t n, pk_fault *fault)
