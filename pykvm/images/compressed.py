@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import bz2
-import gzip
-import lzma
 import os
 import tempfile
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
-
-import zstandard
 
 from pykvm.errors import FormatError, KvmError
 from pykvm.progress import Progress
@@ -28,8 +22,11 @@ class _Zstd:
     INPUT = 1024
 
     def __init__(self, raw: IO[bytes]) -> None:
+        import zstandard
+
         self.raw = raw
         self.frame: Any = None
+        self.new = zstandard.ZstdDecompressor
         self.left = b""
 
     def read(self, size: int) -> bytes:
@@ -42,7 +39,7 @@ class _Zstd:
                     raise EOFError
                 return b""
             if self.frame is None:
-                self.frame = zstandard.ZstdDecompressor().decompressobj()
+                self.frame = self.new().decompressobj()
             out: bytes = self.frame.decompress(data)
             if self.frame.eof:
                 self.left, self.frame = self.frame.unused_data, None
@@ -50,16 +47,44 @@ class _Zstd:
                 return out
 
 
+# The libraries are loaded for files that need them: most dumps do not.
+def _gzip(raw: IO[bytes]) -> Any:
+    import gzip
+
+    return gzip.GzipFile(fileobj=raw)
+
+
+def _bzip2(raw: IO[bytes]) -> Any:
+    import bz2
+
+    return bz2.BZ2File(raw)
+
+
+def _xz(raw: IO[bytes]) -> Any:
+    import lzma
+
+    return lzma.LZMAFile(raw)
+
+
+def _damage() -> tuple[type[Exception], ...]:
+    """What the libraries raise on a damaged stream."""
+    import lzma
+    import zlib
+
+    import zstandard
+
+    return (EOFError, zlib.error, lzma.LZMAError, zstandard.ZstdError, ValueError)
+
+
 # Magic numbers: RFC 1952, bzip2(1), the .xz file format 1.2, RFC 8878, compress(1).
 SCHEMES: tuple[tuple[str, bytes, Callable[[IO[bytes]], Any] | None], ...] = (
-    ("gzip", b"\x1f\x8b\x08", lambda raw: gzip.GzipFile(fileobj=raw)),
-    ("bzip2", b"BZh", bz2.BZ2File),
-    ("xz", b"\xfd7zXZ\x00", lzma.LZMAFile),
+    ("gzip", b"\x1f\x8b\x08", _gzip),
+    ("bzip2", b"BZh", _bzip2),
+    ("xz", b"\xfd7zXZ\x00", _xz),
     ("zstd", b"\x28\xb5\x2f\xfd", _Zstd),
     ("compress", b"\x1f\x9d", None),
 )
 MAGIC_SIZE = max(len(magic) for _, magic, _ in SCHEMES)
-DAMAGED = (EOFError, zlib.error, lzma.LZMAError, zstandard.ZstdError, ValueError)
 
 
 def scheme_of(start: bytes) -> str | None:
@@ -86,7 +111,7 @@ def expand(fd: int, path: str, scheme: str) -> int:
             if e.errno is None:
                 raise FormatError(f"{path}: damaged {scheme} stream: {e}") from e
             raise KvmError(f"{path}: expanding into {tempfile.gettempdir()} (TMPDIR): {e.strerror}") from e
-        except DAMAGED as e:
+        except _damage() as e:
             raise FormatError(f"{path}: damaged {scheme} stream: {e or 'it ends too early'}") from e
         finally:
             progress.done()
