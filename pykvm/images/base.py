@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from pykvm._native.ffi import ffi, lib
 from pykvm.errors import AddressError, FormatError, KvmError
 from pykvm.images.hostfile import HostFile
-from pykvm.images.vmcoreinfo import VmcoreInfo
+from pykvm.images.notes import Notes
 
 # Room that C fills at once.
 unset = ffi.new_allocator(should_clear_after_alloc=False)
@@ -21,6 +21,7 @@ FIND_CHUNK = 64 << 20
 
 
 LEFT_OUT = -1
+NO_NOTES = Notes(None, ())
 
 
 class Extent(NamedTuple):
@@ -71,7 +72,7 @@ class Image:
         header: Any = None,
         flaw: str | None = None,
         declared: int | None = None,
-        vmcoreinfo: VmcoreInfo | None = None,
+        notes: Notes = NO_NOTES,
     ) -> None:
         self.format = format
         self.files = tuple(files)
@@ -82,7 +83,8 @@ class Image:
         self.header = header
         self.flaw = flaw
         self.declared = declared
-        self.vmcoreinfo = vmcoreinfo
+        self.vmcoreinfo = notes.vmcoreinfo
+        self.cpus = notes.cpus
         self.core = _build(self.files, self.extents if self.pages is None else self.pages)
 
     @property

@@ -11,14 +11,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from pykvm.errors import FormatError
+from pykvm.images import notes
 from pykvm.images.base import LEFT_OUT, Extent, Image
 from pykvm.images.hostfile import HostFile
-from pykvm.images.vmcoreinfo import MAX_SIZE, VmcoreInfo
+from pykvm.images.notes import MAX_NOTES
 
 ET_CORE = 4
 PT_LOAD, PT_NOTE = 1, 4
 PN_XNUM = 0xFFFF
-MAX_NOTES = 16 << 20  # of all PT_NOTE segments; a CPU takes less than a KB
 MAX_PHDRS = 1 << 17
 # e_machine (elf(5)) to kd.info's machine names.
 MACHINES = {3: "i386", 40: "arm", 62: "x86_64", 183: "aarch64", 243: "riscv64", 21: "powerpc64", 22: "s390x"}
@@ -69,10 +69,6 @@ def probe(files: Sequence[HostFile]) -> Image | None:
     if fields[0] != ET_CORE:
         return None
     phdrs = _phdrs(file, shape, fields)
-    vmcoreinfo = None
-    for name, data in notes(file, shape, phdrs):
-        if name == b"VMCOREINFO" and vmcoreinfo is None and data.strip(b"\0"):
-            vmcoreinfo = VmcoreInfo(data[:MAX_SIZE])
     return Image(
         "elf",
         files,
@@ -80,7 +76,7 @@ def probe(files: Sequence[HostFile]) -> Image | None:
         machine=MACHINES.get(fields[1], f"ELF machine {fields[1]}"),
         byteorder="little" if shape.order == "<" else "big",
         declared=sum(p.filesz for p in phdrs if p.type == PT_LOAD),
-        vmcoreinfo=vmcoreinfo,
+        notes=notes.read(note_segments(file, phdrs), shape.order),
     )
 
 
@@ -133,24 +129,11 @@ def left_out(found: Sequence[Extent], gaps: Iterable[tuple[int, int]]) -> list[E
     return holes
 
 
-def notes(file: HostFile, shape: Shape, phdrs: Sequence[Phdr]) -> Iterator[tuple[bytes, bytes]]:
-    """(name, contents) of each note; what is cut short ends the search."""
+def note_segments(file: HostFile, phdrs: Sequence[Phdr]) -> Iterator[bytes]:
+    """The contents of the PT_NOTE segments."""
     room = MAX_NOTES
     for p in phdrs:
         if p.type == PT_NOTE and room > 0:
             raw = file.pread(p.offset, min(p.filesz, room))
             room -= len(raw)
-            yield from notes_in(raw, shape.order)
-
-
-def notes_in(raw: bytes, order: str) -> Iterator[tuple[bytes, bytes]]:
-    """The notes of a note segment."""
-    at = 0
-    while at + 12 <= len(raw):
-        namesz, descsz, _ = struct.unpack_from(order + "III", raw, at)
-        name_at = at + 12
-        desc_at = name_at + (namesz + 3 & ~3)
-        if desc_at + descsz > len(raw):
-            return
-        yield raw[name_at : name_at + namesz].rstrip(b"\0"), raw[desc_at : desc_at + descsz]
-        at = desc_at + (descsz + 3 & ~3)
+            yield raw

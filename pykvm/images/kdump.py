@@ -11,14 +11,13 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from pykvm.errors import FormatError
+from pykvm.images import notes
 from pykvm.images.base import Image, PagePart, Pages
-from pykvm.images.elfcore import notes_in
 from pykvm.images.hostfile import HostFile
 from pykvm.images.vmcoreinfo import MAX_SIZE, VmcoreInfo
 
 SIGNATURE = b"KDUMP   "
 MAX_PAGES = (1 << 32) - 1  # 16 TB of 4 KB pages: what the C core counts with
-MAX_NOTES = 16 << 20
 
 
 class Layout(NamedTuple):
@@ -159,6 +158,7 @@ def probe(files: Sequence[HostFile]) -> Image | None:
         parts.append(PagePart(i, h.first_pfn, h.last_pfn, bitmaps if one else bitmaps + half, descriptors))
     parts.sort(key=lambda part: part.first_pfn)
     valid = 0 if one else bitmaps
+    told = [_notes(f, h) for f, h in zip(files, headers, strict=True)]
     order = "little" if first.order == "<" else "big"
     return Image(
         "kdump",
@@ -167,7 +167,7 @@ def probe(files: Sequence[HostFile]) -> Image | None:
         machine=first.machine,
         byteorder=order,
         header=first,
-        vmcoreinfo=next((info for f, h in zip(files, headers, strict=True) if (info := _vmcoreinfo(f, h))), None),
+        notes=next((n for n in told if n.vmcoreinfo), told[0]),
     )
 
 
@@ -229,13 +229,10 @@ def _sub_header(
     )
 
 
-def _vmcoreinfo(file: HostFile, header: Header) -> VmcoreInfo | None:
+def _notes(file: HostFile, header: Header) -> notes.Notes:
+    offset, size = header.note
+    told = notes.read([file.pread(offset, size)] if offset and 0 < size <= notes.MAX_NOTES else [], header.order)
     offset, size = header.vmcoreinfo
     if offset and 0 < size <= MAX_SIZE:
-        return VmcoreInfo(file.exactly(offset, size, "vmcoreinfo"))
-    offset, size = header.note
-    if offset and 0 < size <= MAX_NOTES:
-        for name, data in notes_in(file.pread(offset, size), header.order):
-            if name == b"VMCOREINFO":
-                return VmcoreInfo(data[:MAX_SIZE])
-    return None
+        return told._replace(vmcoreinfo=VmcoreInfo(file.exactly(offset, size, "vmcoreinfo")))
+    return told
