@@ -17,10 +17,10 @@ def probe(image: Image, symbols: Symbols | None) -> Target | None:
     """Linux, if the image has its VMCOREINFO, as a note or in memory, and is of a machine that is known."""
     if image.format not in FORMATS or image.machine not in (None, *PLATFORMS):
         return None
-    info = image.vmcoreinfo
-    if info is not None and info.text("OSRELEASE") is not None and image.machine is not None:
-        return Linux(PLATFORMS[image.machine], info)
+    told = [image.vmcoreinfo] if image.vmcoreinfo and image.vmcoreinfo.text("OSRELEASE") is not None else []
+    if told and image.machine is not None:
+        return Linux(PLATFORMS[image.machine], told[0])
     if image.format == "raw" and symbols is not None and symbols.loose("init_uts_ns") is None:
         return None  # memory of another system, whose kernel was named: not to be searched
-    found = search.kernel(image, PLATFORMS.values())
+    found = search.kernel(image, PLATFORMS.values(), told)
     return Linux(*found) if found is not None else None

@@ -8,7 +8,7 @@ they map the kernel's name.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from pykvm.errors import KvmError
 from pykvm.images.base import Extent, Image
@@ -22,10 +22,13 @@ RELEASE = 2 * 65  # of struct new_utsname
 MAX_PAGES = 64  # that begin so: a few copies are in every memory
 
 
-def kernel(image: Image, platforms: Iterable[Platform]) -> tuple[Platform, VmcoreInfo, Tables] | None:
-    """The machine, VMCOREINFO and page tables of the kernel in an image; None if it has no Linux that says so."""
+def kernel(
+    image: Image, platforms: Iterable[Platform], told: Sequence[VmcoreInfo]
+) -> tuple[Platform, VmcoreInfo, Tables] | None:
+    """The machine, VMCOREINFO and page tables of the kernel in an image; None if it has no Linux that says so. told:
+    what the dump says without naming its machine (QEMU 7.2's kdump files of Arm)."""
     machines = [p for p in platforms if image.machine in (None, p.machine)]
-    for info in _texts(image):
+    for info in told or _texts(image):
         for platform in machines:
             for extents in _placings(image, platform, info):
                 if extents is not None:
