@@ -177,8 +177,9 @@ def _read(file: HostFile) -> Header:
     machine, wanted = MACHINES.get(fields[4], (None, None))
     for order in "<>":
         version = struct.unpack_from(order + "i", raw, 8)[0]
-        for layout in LAYOUTS:
-            if wanted not in (None, layout.name) or not 1 <= version < 256:
+        # The machine's own layout first; QEMU 7.2 writes LP64's for i386 too.
+        for layout in sorted(LAYOUTS, key=lambda layout: layout.name != wanted):
+            if not 1 <= version < 256:
                 continue
             values = {name: _number(raw, at, order) for name, at in layout.header.items()}
             if _plausible(values):
