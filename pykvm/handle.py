@@ -360,8 +360,9 @@ class Kvm(Memory):
         self.close()
 
     def __del__(self) -> None:
-        if getattr(self, "_files", None):
-            self._release()
+        # Only the files: what C holds frees itself, and when the collector takes a cycle it may be gone already.
+        for file in getattr(self, "_files", ()):
+            file.close()
 
     def __repr__(self) -> str:
         if self._closed:
