@@ -11,7 +11,7 @@ from cffi import FFI
 HERE = Path(__file__).resolve().parent
 DECLS = ("fault", "image", "pages", "mmu", "space", "symtab", "btf")
 SOURCES = (
-    "image", "extents", "pages", "pagecache", "parallel", "codec", "lzo",
+    "image", "extents", "pages", "bitmap", "pagecache", "parallel", "codec", "lzo",
     "find", "mmu", "pmeg", "space", "list", "symtab", "btf",
 )  # fmt: skip
 

@@ -95,6 +95,25 @@ uint64_t pk_image_absent(const pk_image *image, uint64_t addr, void *rbuf, uint6
 uint64_t pk_file_move(const pk_file *file, uint64_t off, void *rbuf, const void *wbuf, uint64_t n, uint64_t addr,
                       pk_fault *fault);
 
+/* bitmap.c: a bitmap in a file. With swap_words it is made of 64-bit big-endian
+   words, of which bit i is 1 << i. 1; 0 out of memory; -1 not in the file. */
+typedef struct {
+    uint64_t nbits, total;      /* bits, and how many are set */
+    const uint8_t *bits;
+    uint8_t *own;
+    uint32_t *counts;
+} pk_bitmap;
+
+int pk_bitmap_open(pk_bitmap *b, const pk_image *image, uint32_t file, uint64_t offset, uint64_t nbits,
+                   int swap_words);
+void pk_bitmap_close(pk_bitmap *b);
+/* How many bits are set before bit i. */
+uint64_t pk_bitmap_rank(const pk_bitmap *b, uint64_t i);
+static inline int pk_bitmap_bit(const pk_bitmap *b, uint64_t i)
+{
+    return b->bits[i >> 3] >> (i & 7) & 1;
+}
+
 /* pagecache.c: expanded pages, bounded; any thread may use it. */
 typedef struct pk_pagecache pk_pagecache;
 pk_pagecache *pk_pagecache_new(uint32_t page_size, uint32_t bytes);

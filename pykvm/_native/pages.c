@@ -1,7 +1,6 @@
 /* Images of pages that are found one by one and may be compressed. */
 #include "core.h"
 
-#define BLOCK_BITS 512u     /* bits of a bitmap that one count covers */
 #define DESCRIPTOR 24u
 #define BULK_PAGES 4u       /* from so many on, pages are expanded where they are wanted */
 
@@ -9,14 +8,13 @@ typedef struct {
     pk_page_part part;
     uint64_t base;          /* set bits before first_pfn */
     uint64_t descriptors;   /* that this file has */
-    uint32_t *counts;       /* set bits before each block of the bitmap */
-    uint8_t *bitmap;
+    pk_bitmap bitmap;
 } part_t;
 
 typedef struct {
     pk_page_shape shape;
     unsigned page_shift;
-    uint8_t *valid;         /* NULL: every page of the bitmaps exists */
+    pk_bitmap valid;        /* without bits: every page of the bitmaps exists */
     size_t nparts;
     part_t *parts;
     pk_codecs codecs;
@@ -25,34 +23,6 @@ typedef struct {
 
 /* Where a page is: its part of the dump, or why it is nowhere. */
 enum { PRESENT, LEFT_OUT, NOWHERE };
-
-static int bit(const uint8_t *map, uint64_t pfn)
-{
-    return map[pfn >> 3] >> (pfn & 7) & 1;
-}
-
-static unsigned ones(const uint8_t *p, uint64_t bytes)
-{
-    unsigned n = 0;
-    uint64_t word;
-
-    for (; bytes >= 8; p += 8, bytes -= 8) {
-        memcpy(&word, p, 8);
-        n += (unsigned)__builtin_popcountll(word);
-    }
-    for (; bytes > 0; p++, bytes--)
-        n += (unsigned)__builtin_popcount(*p);
-    return n;
-}
-
-static uint64_t rank(const part_t *p, uint64_t pfn)
-{
-    const uint64_t block = pfn / BLOCK_BITS, byte = pfn >> 3;
-    const uint64_t start = block * (BLOCK_BITS / 8);
-
-    return p->counts[block] + ones(p->bitmap + start, byte - start) +
-           (unsigned)__builtin_popcount(p->bitmap[byte] & ((1u << (pfn & 7)) - 1));
-}
 
 static const part_t *part_of(const pages_t *pages, uint64_t pfn)
 {
@@ -76,9 +46,9 @@ static int locate(const pages_t *pages, uint64_t pfn, const part_t **part)
     if (pfn >= pages->shape.pages)
         return NOWHERE;
     *part = part_of(pages, pfn);
-    if (*part != NULL && bit((*part)->bitmap, pfn))
+    if (*part != NULL && pk_bitmap_bit(&(*part)->bitmap, pfn))
         return PRESENT;
-    return (pages->valid == NULL ? *part != NULL : bit(pages->valid, pfn)) ? LEFT_OUT : NOWHERE;
+    return (pages->valid.bits == NULL ? *part != NULL : pk_bitmap_bit(&pages->valid, pfn)) ? LEFT_OUT : NOWHERE;
 }
 
 /* A page as it lies in its file. */
@@ -90,7 +60,7 @@ typedef struct {
 static int find_packed(const pk_image *image, const pages_t *pages, const part_t *part, uint64_t pfn, packed_t *p,
                        pk_fault *fault)
 {
-    const uint64_t addr = pfn << pages->page_shift, index = rank(part, pfn) - part->base;
+    const uint64_t addr = pfn << pages->page_shift, index = pk_bitmap_rank(&part->bitmap, pfn) - part->base;
     const pk_file *file = &image->files[part->part.file];
     uint8_t raw[DESCRIPTOR];
 
@@ -261,65 +231,21 @@ static void free_pages(void *kind)
 {
     pages_t *pages = kind;
 
-    for (size_t i = 0; i < pages->nparts; i++) {
-        free(pages->parts[i].counts);
-        free(pages->parts[i].bitmap);
-    }
+    for (size_t i = 0; i < pages->nparts; i++)
+        pk_bitmap_close(&pages->parts[i].bitmap);
     pk_codecs_free(&pages->codecs);
     free(pages->parts);
-    free(pages->valid);
+    pk_bitmap_close(&pages->valid);
     pk_pagecache_free(pages->cache);
     free(pages);
 }
 
 static const pk_image_ops OPS = {.move = move, .view = view, .free = free_pages, .writable = 0};
 
-/* A copy of a bitmap, with room for whole blocks behind it; NULL if the file has
-   no such bytes or the host no memory. */
-static uint8_t *copy_bitmap(const pk_image *image, uint32_t file, uint64_t offset, uint64_t pages, int *memory)
-{
-    const uint64_t bytes = (pages + 7) / 8;
-    pk_fault fault = {0, 0, 0};
-    uint8_t *map;
-
-    *memory = 0;
-    if (file >= image->nfiles || offset > image->files[file].size || bytes > image->files[file].size - offset)
-        return NULL;
-    map = calloc(1, (size_t)bytes + BLOCK_BITS / 8);
-    if (map == NULL) {
-        *memory = 1;
-        return NULL;
-    }
-    if (pk_file_move(&image->files[file], offset, map, NULL, bytes, 0, &fault) != bytes) {
-        free(map);
-        return NULL;
-    }
-    if (pages % 8 != 0)
-        map[bytes - 1] &= (uint8_t)((1u << pages % 8) - 1);
-    return map;
-}
-
-static int count_part(part_t *p, uint64_t pages)
-{
-    const uint64_t blocks = pages / BLOCK_BITS + 1;
-    uint64_t n = 0;
-
-    p->counts = malloc((size_t)blocks * sizeof(*p->counts));
-    if (p->counts == NULL)
-        return 0;
-    for (uint64_t i = 0; i < blocks; i++) {
-        p->counts[i] = (uint32_t)n;
-        n += ones(p->bitmap + i * (BLOCK_BITS / 8), BLOCK_BITS / 8);
-    }
-    p->base = rank(p, p->part.first_pfn);
-    p->descriptors = rank(p, p->part.last_pfn) + (unsigned)bit(p->bitmap, p->part.last_pfn) - p->base;
-    return 1;
-}
-
 int pk_image_set_pages(pk_image *image, const pk_page_shape *shape, const pk_page_part *parts, size_t count)
 {
     pages_t *pages = calloc(1, sizeof(*pages));
-    int memory = 0;
+    int got;
 
     if (pages == NULL)
         return -1;
@@ -334,10 +260,10 @@ int pk_image_set_pages(pk_image *image, const pk_page_shape *shape, const pk_pag
         return -1;
     }
     if (shape->valid_offset != 0) {
-        pages->valid = copy_bitmap(image, 0, shape->valid_offset, shape->pages, &memory);
-        if (pages->valid == NULL) {
+        got = pk_bitmap_open(&pages->valid, image, 0, shape->valid_offset, shape->pages, 0);
+        if (got <= 0) {
             free_pages(pages);
-            return memory ? -1 : 1;
+            return got < 0 ? 1 : -1;
         }
     }
     for (size_t i = 0; i < count; i++) {
@@ -345,16 +271,16 @@ int pk_image_set_pages(pk_image *image, const pk_page_shape *shape, const pk_pag
 
         p->part = parts[i];
         pages->nparts = i + 1;
-        if (parts[i].last_pfn < parts[i].first_pfn || parts[i].last_pfn >= shape->pages ||
-            (i > 0 && parts[i].first_pfn <= parts[i - 1].last_pfn) ||
-            (p->bitmap = copy_bitmap(image, parts[i].file, parts[i].bitmap_offset, shape->pages, &memory)) == NULL) {
+        got = parts[i].last_pfn < parts[i].first_pfn || parts[i].last_pfn >= shape->pages ||
+                      (i > 0 && parts[i].first_pfn <= parts[i - 1].last_pfn)
+                  ? -1
+                  : pk_bitmap_open(&p->bitmap, image, parts[i].file, parts[i].bitmap_offset, shape->pages, 0);
+        if (got <= 0) {
             free_pages(pages);
-            return memory ? -1 : (int)(i + 1);
+            return got < 0 ? (int)(i + 1) : -1;
         }
-        if (!count_part(p, shape->pages)) {
-            free_pages(pages);
-            return -1;
-        }
+        p->base = pk_bitmap_rank(&p->bitmap, parts[i].first_pfn);
+        p->descriptors = pk_bitmap_rank(&p->bitmap, parts[i].last_pfn + 1) - p->base;
     }
     pk_image_become(image, &OPS, pages);
     return 0;
@@ -376,10 +302,8 @@ uint64_t pk_image_pages_excluded(const pk_image *image)
 {
     const uint64_t present = pk_image_pages_present(image);
     const pages_t *pages = image->kind;
-    uint64_t all;
 
-    if (image->ops != &OPS || pages->valid == NULL)
+    if (image->ops != &OPS || pages->valid.bits == NULL)
         return 0;
-    all = ones(pages->valid, (pages->shape.pages + 7) / 8);
-    return all > present ? all - present : 0;
+    return pages->valid.total > present ? pages->valid.total - present : 0;
 }
