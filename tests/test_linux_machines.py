@@ -1,0 +1,80 @@
+"""Linux on every machine that there are page tables for: dumps of the writer, which knows the manuals, not pykvm."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import linux_truth as truth
+import pytest
+from pykvm_fixtures.linux import MACHINES, write_linux
+
+import pykvm
+
+GB = 1 << 30
+CASES: list[tuple[str, dict[str, Any]]] = [
+    *((name, {}) for name in MACHINES),
+    # The kernel below its link address, where it was linked to, above it, and behind 4 GB.
+    ("x86_64", {"phys_base": -0xFE00000}),
+    ("x86_64", {"phys_base": 0x1000000, "kernel_offset": 0}),
+    ("x86_64", {"phys_base": 0x2E00000, "kernel_offset": 0}),
+    ("x86_64", {"phys_base": 4 * GB}),
+    ("x86_64-la57", {"phys_base": 5 * GB - 0x20000000, "sme_bit": 51, "pti": True}),
+    ("x86_64-sme", {"sme_bit": 51, "phys_base": 4 * GB}),
+    *(("i386", {"page_offset": offset}) for offset in (0xB0000000, 0x80000000, 0x78000000, 0x40000000)),
+    ("i386", {"kernel_offset": 0x1800000}),
+    *(("i386-pae", {"page_offset": offset}) for offset in (0x80000000, 0x40000000)),
+    *(("arm", {"page_offset": offset}) for offset in (0xB0000000, 0x80000000, 0x40000000)),
+    *(("arm", {"memory_start": start}) for start in (0, 0x10000000, 0x40000000, 0x60000000, 0x80200000, 0xA1000000)),
+    ("arm", {"page_offset": 0x80000000, "memory_start": 0x80000000}),
+    ("arm", {"page_offset": 0x80000000, "memory_start": 0x20200000}),
+    *(("arm-lpae", {"page_offset": offset}) for offset in (0x80000000, 0x40000000)),
+    ("arm-lpae", {"memory_start": 0x40000000}),
+    ("arm-lpae", {"memory_start": 0xE000000000}),
+    *(("riscv64", {"memory_start": start}) for start in (0, 0x40000000, 0x8000000000, 0x200000000000)),
+    ("riscv64-sv39", {"memory_start": 0x1000000000, "kernel_offset": 0}),
+    *(("riscv64-sv48", {"old": True, "loaded_at": at}) for at in (0, 2 << 20)),
+    ("riscv64-sv57", {"old": True, "memory_start": 0x1080000000}),
+    *(("aarch64", {"memory_start": start}) for start in (0, 0x80000000, 0x2000000000)),
+    ("aarch64-4k-39", {"memory_start": 0x8000000000, "kernel_offset": 0}),
+    ("aarch64-4k-52", {"memory_start": 0x40000000}),
+    ("aarch64-4k-52", {"memory_start": 0x4000000000000}),
+    ("aarch64-16k-52", {"memory_start": 0x8000000000000}),
+    ("aarch64-64k-52", {"memory_start": 0x40000000}),
+    ("aarch64-64k-52-as-48", {"memory_start": 0x1000000000000}),
+]
+
+
+@pytest.fixture(scope="module", params=CASES, ids=lambda c: "-".join([c[0], *(f"{k}={v:#x}" for k, v in c[1].items())]))
+def both(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    name, options = request.param
+    dump = write_linux(tmp_path_factory.mktemp("linux"), name, seed=11, **options)
+    with pykvm.Kvm(dump.paths) as kd:
+        yield kd, dump
+
+
+def test_info(both: Any) -> None:
+    truth.info(*both, "elf")
+
+
+def test_names(both: Any) -> None:
+    truth.names(*both)
+
+
+def test_processes(both: Any) -> None:
+    truth.processes(*both)
+
+
+def test_arguments(both: Any) -> None:
+    truth.arguments(*both)
+
+
+def test_borders(both: Any) -> None:
+    truth.borders(*both)
+
+
+def test_physical(both: Any) -> None:
+    truth.physical(*both)
+
+
+def test_tables(both: Any) -> None:
+    truth.tables(*both)
