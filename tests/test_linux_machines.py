@@ -32,8 +32,9 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("arm-lpae", {"memory_start": 0xE000000000}),
     *(("riscv64", {"memory_start": start}) for start in (0, 0x40000000, 0x8000000000, 0x200000000000)),
     ("riscv64-sv39", {"memory_start": 0x1000000000, "kernel_offset": 0}),
-    *(("riscv64-sv48", {"old": True, "loaded_at": at}) for at in (0, 2 << 20)),
-    ("riscv64-sv57", {"old": True, "memory_start": 0x1080000000}),
+    *(("riscv64-sv48", {"told": "kernel", "loaded_at": at}) for at in (0, 2 << 20)),
+    ("riscv64-sv39", {"told": "memory"}),
+    ("riscv64-sv57", {"told": "memory", "memory_start": 0x1080000000}),
     *(("aarch64", {"memory_start": start}) for start in (0, 0x80000000, 0x2000000000)),
     ("aarch64-4k-39", {"memory_start": 0x8000000000, "kernel_offset": 0}),
     ("aarch64-4k-52", {"memory_start": 0x40000000}),
@@ -44,7 +45,11 @@ CASES: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
-@pytest.fixture(scope="module", params=CASES, ids=lambda c: "-".join([c[0], *(f"{k}={v:#x}" for k, v in c[1].items())]))
+@pytest.fixture(
+    scope="module",
+    params=CASES,
+    ids=lambda c: "-".join([c[0], *(f"{k}={v if isinstance(v, str) else hex(v)}" for k, v in c[1].items())]),
+)
 def both(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
     name, options = request.param
     dump = write_linux(tmp_path_factory.mktemp("linux"), name, seed=11, **options)

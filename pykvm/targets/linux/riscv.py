@@ -11,6 +11,8 @@ from pykvm.images.vmcoreinfo import VmcoreInfo
 from pykvm.machines import riscv64
 from pykvm.targets.linux.platform import Platform, Tables, top_table
 
+TEXT_OFFSET = 2 << 20  # of the image, from the start of memory on (Documentation/arch/riscv/boot.rst)
+
 
 def _riscv64(info: VmcoreInfo, image: Image) -> list[Tables]:
     top = top_table(info, image)
@@ -23,11 +25,14 @@ def _riscv64(info: VmcoreInfo, image: Image) -> list[Tables]:
             f"{image.path}: VMCOREINFO: NUMBER(va_kernel_pa_offset), or KERNEL_LINK_ADDR and phys_ram_base, missing"
         )
     half = 1 << (bits - 1)
-    return [Tables(riscv64.levels(bits), (top - offset) % (1 << 64), (1 << 64) - half, half - 1)]
+    places = (0,) if info.number("va_kernel_pa_offset") is not None else (TEXT_OFFSET, 0)
+    levels = riscv64.levels(bits)
+    return [Tables(levels, (top - offset + place) % (1 << 64), (1 << 64) - half, half - 1) for place in places]
 
 
 def _image_offset(info: VmcoreInfo) -> int | None:
-    """The kernel's mapping: told since Linux 6.2, before that its link address lay at the start of memory."""
+    """The kernel's mapping: told since Linux 6.5. Before 6.4 its image lay at phys_ram_base; 6.4 says that of memory's
+    start, and the image lies behind the firmware there."""
     offset = info.number("va_kernel_pa_offset")
     if offset is None:
         link, start = info.number("KERNEL_LINK_ADDR"), info.number("phys_ram_base")
