@@ -95,8 +95,9 @@ def tables(kd: pykvm.Kvm, dump: Any) -> None:
     for nowhere in (0, 4096, dump.direct[0] - 0x2000, top):
         with pytest.raises(pykvm.AddressError):
             kd.read(nowhere, 1)
-    with pytest.raises(pykvm.AddressError):  # most of the image's memory is not in the dump
-        kd.read(dump.symbols["_stext"], 8 << 20)
+    if kd.info.format != "raw":  # elsewhere most of the image's memory is not in the dump
+        with pytest.raises(pykvm.AddressError):
+            kd.read(dump.symbols["_stext"], 8 << 20)
 
 
 def everything(kd: pykvm.Kvm, dump: Any, format: str) -> None:

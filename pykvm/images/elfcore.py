@@ -69,13 +69,14 @@ def probe(files: Sequence[HostFile]) -> Image | None:
     if fields[0] != ET_CORE:
         return None
     phdrs = _phdrs(file, shape, fields)
+    found = extents(phdrs)
     return Image(
         "elf",
         files,
-        extents(phdrs),
+        found,
         machine=MACHINES.get(fields[1], f"ELF machine {fields[1]}"),
         byteorder="little" if shape.order == "<" else "big",
-        declared=sum(p.filesz for p in phdrs if p.type == PT_LOAD),
+        declared=sum(e.size for e in found if e.file != LEFT_OUT),
         notes=notes.read(note_segments(file, phdrs), shape.order),
     )
 

@@ -17,17 +17,19 @@ from pykvm.images.hostfile import HostFile
 from pykvm.images.vmcoreinfo import MAX_SIZE, VmcoreInfo
 
 SIGNATURE = b"KDUMP   "
+SUB_HEADER = 104  # bytes of the widest
 MAX_PAGES = (1 << 32) - 1  # 16 TB of 4 KB pages: what the C core counts with
 
 
 class Layout(NamedTuple):
-    """Where the fields lie in one ABI: {name: (offset, size)} of both headers; version: the first that has a field."""
+    """Where the fields lie in one ABI: {name: (offset, size)} of both headers."""
 
     name: str
     header: dict[str, tuple[int, int]]
     sub: dict[str, tuple[int, int]]
 
 
+# The first version of the header that has a field.
 SINCE = {
     "dump_level": 1,
     "split": 2,
@@ -41,84 +43,74 @@ SINCE = {
     "end_pfn_64": 6,
     "max_mapnr_64": 6,
 }
+HEADER = ("status", "block_size", "sub_hdr_size", "bitmap_blocks", "max_mapnr")
+# Fields of kdump_sub_header: with 64-bit longs; with 32-bit longs and 64-bit integers aligned to 4 bytes; to 8 bytes.
+LP64 = {
+    "phys_base": (0, 8),
+    "dump_level": (8, 4),
+    "split": (12, 4),
+    "start_pfn": (16, 8),
+    "end_pfn": (24, 8),
+    "offset_vmcoreinfo": (32, 8),
+    "size_vmcoreinfo": (40, 8),
+    "offset_note": (48, 8),
+    "size_note": (56, 8),
+    "start_pfn_64": (80, 8),
+    "end_pfn_64": (88, 8),
+    "max_mapnr_64": (96, 8),
+}
+PACKED = {
+    "phys_base": (0, 4),
+    "dump_level": (4, 4),
+    "split": (8, 4),
+    "start_pfn": (12, 4),
+    "end_pfn": (16, 4),
+    "offset_vmcoreinfo": (20, 8),
+    "size_vmcoreinfo": (28, 4),
+    "offset_note": (32, 8),
+    "size_note": (40, 4),
+    "start_pfn_64": (56, 8),
+    "end_pfn_64": (64, 8),
+    "max_mapnr_64": (72, 8),
+}
+PADDED = {
+    **PACKED,
+    "offset_vmcoreinfo": (24, 8),
+    "size_vmcoreinfo": (32, 4),
+    "offset_note": (40, 8),
+    "size_note": (48, 4),
+    "start_pfn_64": (72, 8),
+    "end_pfn_64": (80, 8),
+    "max_mapnr_64": (88, 8),
+}
 
 
 def _layout(name: str, status: int, sub: dict[str, tuple[int, int]]) -> Layout:
-    names = ("status", "block_size", "sub_hdr_size", "bitmap_blocks", "max_mapnr")
-    return Layout(name, {field: (status + 4 * i, 4) for i, field in enumerate(names)}, sub)
+    return Layout(name, {field: (status + 4 * i, 4) for i, field in enumerate(HEADER)}, sub)
 
 
+# By what wrote the file: struct timeval precedes `status`, and time_t may be wider than a long. QEMU packs the headers
+# of all 32-bit machines.
 LAYOUTS = (
-    _layout(
-        "LP64",
-        424,
-        {
-            "phys_base": (0, 8),
-            "dump_level": (8, 4),
-            "split": (12, 4),
-            "start_pfn": (16, 8),
-            "end_pfn": (24, 8),
-            "offset_vmcoreinfo": (32, 8),
-            "size_vmcoreinfo": (40, 8),
-            "offset_note": (48, 8),
-            "size_note": (56, 8),
-            "start_pfn_64": (80, 8),
-            "end_pfn_64": (88, 8),
-            "max_mapnr_64": (96, 8),
-        },
-    ),
-    _layout(
-        "i386",
-        412,
-        {
-            "phys_base": (0, 4),
-            "dump_level": (4, 4),
-            "split": (8, 4),
-            "start_pfn": (12, 4),
-            "end_pfn": (16, 4),
-            "offset_vmcoreinfo": (20, 8),
-            "size_vmcoreinfo": (28, 4),
-            "offset_note": (32, 8),
-            "size_note": (40, 4),
-            "start_pfn_64": (56, 8),
-            "end_pfn_64": (64, 8),
-            "max_mapnr_64": (72, 8),
-        },
-    ),
-    _layout(
-        "arm32",
-        424,
-        {
-            "phys_base": (0, 4),
-            "dump_level": (4, 4),
-            "split": (8, 4),
-            "start_pfn": (12, 4),
-            "end_pfn": (16, 4),
-            "offset_vmcoreinfo": (24, 8),
-            "size_vmcoreinfo": (32, 4),
-            "offset_note": (40, 8),
-            "size_note": (48, 4),
-            "start_pfn_64": (72, 8),
-            "end_pfn_64": (80, 8),
-            "max_mapnr_64": (88, 8),
-        },
-    ),
+    _layout("LP64", 424, LP64),
+    _layout("i386", 412, PACKED),
+    _layout("i386, 64-bit time_t", 420, PACKED),
+    _layout("arm", 412, PADDED),
+    _layout("arm, 64-bit time_t", 424, PADDED),
 )
-# utsname.machine to kd.info's words and the layout of the headers.
+# utsname.machine to kd.info's words and the start of the layouts' names; of those that it begins with, the longest.
 MACHINES = {
     "x86_64": ("x86_64", "LP64"),
     "aarch64": ("aarch64", "LP64"),
     "riscv64": ("riscv64", "LP64"),
     "ppc64": ("powerpc64", "LP64"),
-    "ppc64le": ("powerpc64", "LP64"),
     "s390x": ("s390x", "LP64"),
+    "S390X": ("s390x", "LP64"),
     "i386": ("i386", "i386"),
     "i486": ("i386", "i386"),
     "i586": ("i386", "i386"),
     "i686": ("i386", "i386"),
-    "armv5tel": ("arm", "arm32"),
-    "armv6l": ("arm", "arm32"),
-    "armv7l": ("arm", "arm32"),
+    "armv": ("arm", "arm"),
 }
 
 
@@ -174,17 +166,21 @@ def probe(files: Sequence[HostFile]) -> Image | None:
 def _read(file: HostFile) -> Header:
     raw = file.exactly(0, 464, "disk_dump_header")
     fields = [part.split(b"\0", 1)[0].decode("latin-1") for part in struct.unpack("65s" * 6, raw[12:402])]
-    machine, wanted = MACHINES.get(fields[4], (None, None))
+    machine, wanted = next((v for k, v in MACHINES.items() if fields[4].startswith(k)), (None, "LP64"))
+    found = []
     for order in "<>":
         version = struct.unpack_from(order + "i", raw, 8)[0]
-        # The machine's own layout first; QEMU 7.2 writes LP64's for i386 too.
-        for layout in sorted(LAYOUTS, key=lambda layout: layout.name != wanted):
-            if not 1 <= version < 256:
-                continue
-            values = {name: _number(raw, at, order) for name, at in layout.header.items()}
-            if _plausible(values):
-                return _sub_header(file, order, version, machine, layout, values)
-    raise FormatError(f"{file.path}: disk_dump_header: block_size, sub_hdr_size or bitmap_blocks make no sense")
+        if 1 <= version < 256:  # the machine's own layout first; QEMU writes LP64's for i386, too
+            for layout in sorted(LAYOUTS, key=lambda v: not v.name.startswith(wanted)):
+                values = {name: _number(raw, at, order) for name, at in layout.header.items()}
+                if _plausible(values):
+                    found.append((order, version, layout, values))
+    if not found:
+        raise FormatError(f"{file.path}: disk_dump_header: block_size, sub_hdr_size or bitmap_blocks make no sense")
+    best = next((f for f in found if _fits(file, *f)), found[0])
+    if best[2].sub is not LP64 and machine == "x86_64":
+        machine = "i386"  # the name is of the program, qemu-system-x86_64; the layout of what ran in it
+    return _sub_header(file, machine, *best)
 
 
 def _number(raw: bytes, at: tuple[int, int], order: str) -> int:
@@ -197,12 +193,29 @@ def _plausible(values: dict[str, int]) -> bool:
     return 512 <= block <= 1 << 20 and block & block - 1 == 0 and 0 < values["sub_hdr_size"] < 1 << 16
 
 
+def _fits(file: HostFile, order: str, version: int, layout: Layout, values: dict[str, int]) -> bool:
+    """Whether both headers agree in a layout: a file does not say which it has."""
+    sub = _sub_values(file.pread(values["block_size"], SUB_HEADER), order, version, layout)
+    pages = sub["max_mapnr_64"] if version >= 6 else values["max_mapnr"]
+    if version >= 6 and values["max_mapnr"] != min(pages, 0xFFFFFFFF):
+        return False
+    if not 0 < pages <= values["bitmap_blocks"] * values["block_size"] * 8:
+        return False
+    return all(
+        0 <= sub[f"offset_{what}"] <= file.size and sub[f"size_{what}"] <= file.size - sub[f"offset_{what}"]
+        for what in ("vmcoreinfo", "note")
+    )
+
+
+def _sub_values(raw: bytes, order: str, version: int, layout: Layout) -> dict[str, int]:
+    return {name: _number(raw, at, order) if version >= SINCE.get(name, 0) else 0 for name, at in layout.sub.items()}
+
+
 def _sub_header(
-    file: HostFile, order: str, version: int, machine: str | None, layout: Layout, values: dict[str, int]
+    file: HostFile, machine: str | None, order: str, version: int, layout: Layout, values: dict[str, int]
 ) -> Header:
     block = values["block_size"]
-    raw = file.exactly(block, 104, "kdump_sub_header")
-    sub = {name: _number(raw, at, order) if version >= SINCE.get(name, 0) else 0 for name, at in layout.sub.items()}
+    sub = _sub_values(file.exactly(block, SUB_HEADER, "kdump_sub_header"), order, version, layout)
     pages = sub["max_mapnr_64"] or values["max_mapnr"]
     room = values["bitmap_blocks"] * block * 8
     if not 0 < pages <= min(room, MAX_PAGES):

@@ -41,8 +41,7 @@ def _aarch64(info: VmcoreInfo, image: Image) -> list[Tables]:
 def _arm(info: VmcoreInfo, image: Image) -> list[Tables]:
     top = top_table(info, image)
     levels = arm.LONG_LEVELS if info.text("CONFIG_ARM_LPAE") == "y" else arm.SHORT_LEVELS
-    lowest = image.lowest
-    starts = list(dict.fromkeys([*(lowest // a * a for a in PHYS_ALIGN), lowest]))
+    starts = _starts(image)
     found = [
         Tables(levels, top - offset + start, offset - MODULES, offset - MODULES - 1)
         for offset in PAGE_OFFSETS
@@ -52,6 +51,14 @@ def _arm(info: VmcoreInfo, image: Image) -> list[Tables]:
     if not found:
         raise FormatError(f"{image.path}: VMCOREINFO: SYMBOL(swapper_pg_dir) {top:#x} is no kernel address")
     return found
+
+
+def _starts(image: Image) -> list[int]:
+    """Where memory may begin: below what is there first (the lowest page may be left out), or, of raw memory from
+    address 0 on, below its first data."""
+    data = next(image.ranges(), (0, 0))[0] if image.pages is None else 0
+    near = [v for lowest in (data, image.lowest) for v in (*(lowest // a * a for a in PHYS_ALIGN), lowest)]
+    return list(dict.fromkeys([*near, *MEMORY_STARTS]))
 
 
 AARCH64 = Platform(
