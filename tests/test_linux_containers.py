@@ -54,6 +54,9 @@ CASES: list[tuple[str, str, dict[str, Any]]] = [
     ("x86_64", "qemu-kdump", {"how": {"flat": False}}),
     ("i386-pae", "qemu-kdump", {"how": {"uname": "x86_64"}}),  # a 32-bit guest on qemu-system-x86_64
     ("i386", "qemu-kdump", {"how": {"uname": "x86_64"}}),
+    ("i386", "qemu-kdump", {"how": {"uname": "x86_64", "wide": True}}),
+    ("i386-pae", "qemu-kdump", {"how": {"wide": True}}),
+    ("arm", "qemu-kdump", {"how": {"wide": True}}),
     ("x86_64", "elf", {"how": {"many": True}}),
     ("i386", "qemu-elf", {"how": {"many": True}}),
     ("i386", "elf", {"how": {"wide": True}}),

@@ -120,6 +120,7 @@ class Header(NamedTuple):
     order: str
     version: int
     machine: str | None
+    wide: bool  # longs are of 64 bits
     block_size: int
     sub_hdr_size: int
     bitmap_blocks: int
@@ -151,16 +152,25 @@ def probe(files: Sequence[HostFile]) -> Image | None:
     parts.sort(key=lambda part: part.first_pfn)
     valid = 0 if one else bitmaps
     told = [_notes(f, h) for f, h in zip(files, headers, strict=True)]
+    best = next((n for n in told if n.vmcoreinfo), told[0])
     order = "little" if first.order == "<" else "big"
     return Image(
         "kdump",
         files,
         Pages(first.pages, valid, first.block_size, order, tuple(parts)),
-        machine=first.machine,
+        machine=_machine(first, best.vmcoreinfo),
         byteorder=order,
         header=first,
-        notes=next((n for n in told if n.vmcoreinfo), told[0]),
+        notes=best,
     )
+
+
+def _machine(header: Header, info: VmcoreInfo | None) -> str | None:
+    """The header's, but for x86_64: QEMU says that of itself, whatever runs in it. Headers of 32 bits, and VMCOREINFO
+    without what every x86-64 kernel has (since Linux 4.11), are i386's."""
+    told = info is not None and info.text("OSRELEASE") is not None
+    other = not header.wide or (told and info is not None and info.text("NUMBER(phys_base)") is None)
+    return "i386" if header.machine == "x86_64" and other else header.machine
 
 
 def _read(file: HostFile) -> Header:
@@ -178,8 +188,6 @@ def _read(file: HostFile) -> Header:
     if not found:
         raise FormatError(f"{file.path}: disk_dump_header: block_size, sub_hdr_size or bitmap_blocks make no sense")
     best = next((f for f in found if _fits(file, *f)), found[0])
-    if best[2].sub is not LP64 and machine == "x86_64":
-        machine = "i386"  # the name is of the program, qemu-system-x86_64; the layout of what ran in it
     return _sub_header(file, machine, *best)
 
 
@@ -231,6 +239,7 @@ def _sub_header(
         order,
         version,
         machine,
+        layout.sub is LP64,
         block,
         values["sub_hdr_size"],
         values["bitmap_blocks"],
