@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from pathlib import Path
 from typing import Any
 
 import linux_truth as truth
@@ -18,6 +20,8 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("x86_64", {"phys_base": 0x1000000, "kernel_offset": 0}),
     ("x86_64", {"phys_base": 0x2E00000, "kernel_offset": 0}),
     ("x86_64", {"phys_base": 4 * GB}),
+    ("x86_64", {"phys_base": (1 << 45) - 4 * GB}),
+    ("x86_64-la57", {"phys_base": (1 << 51) + (1 << 46)}),
     ("x86_64-la57", {"phys_base": 5 * GB - 0x20000000, "sme_bit": 51, "pti": True}),
     ("x86_64-sme", {"sme_bit": 51, "phys_base": 4 * GB}),
     *(("i386", {"page_offset": offset}) for offset in (0xB0000000, 0x80000000, 0x78000000, 0x40000000)),
@@ -32,6 +36,7 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("arm-lpae", {"memory_start": 0xE000000000}),
     *(("riscv64", {"memory_start": start}) for start in (0, 0x40000000, 0x8000000000, 0x200000000000)),
     ("riscv64-sv39", {"memory_start": 0x1000000000, "kernel_offset": 0}),
+    ("riscv64-sv57", {"memory_start": 0xA0000000000000}),
     *(("riscv64-sv48", {"told": "kernel", "loaded_at": at}) for at in (0, 2 << 20)),
     ("riscv64-sv39", {"told": "memory"}),
     ("riscv64-sv57", {"told": "memory", "memory_start": 0x1080000000}),
@@ -85,3 +90,15 @@ def test_physical(both: Any) -> None:
 
 def test_tables(both: Any) -> None:
     truth.tables(*both)
+
+
+@pytest.mark.parametrize("width", ["sv39", "sv48", "sv57"])
+def test_pages_of_64_kb_on_riscv(tmp_path: Path, width: str) -> None:
+    """Svnapot: what is read there is right, or it is an error."""
+    dump = write_linux(tmp_path, f"riscv64-{width}", napot=True)
+    wide = [p for p in dump.probes if "1 << 16" in p.name]
+    assert len(wide) == 5
+    with pykvm.Kvm(dump.paths) as kd:
+        for probe in dump.probes:
+            with contextlib.suppress(pykvm.AddressError) if probe in wide else contextlib.nullcontext():
+                assert kd.read(probe.va, len(probe.data)) == probe.data, probe.name
