@@ -13,6 +13,7 @@ import linux_truth as truth
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pykvm_fixtures.__main__ import main
 from pykvm_fixtures.linux import write_linux
 from pykvm_fixtures.linux.elf import Layout, write_elf
 from pykvm_fixtures.linux.kdump import ABIS, CODECS, flatten, write_kdump
@@ -175,6 +176,37 @@ def test_the_kernel_twice(tmp_path: Path) -> None:
         assert same[0][3] - same[0][4] == dump.direct[0] - dump.direct[1]
     with pykvm.Kvm(dump.paths) as kd:
         assert kd.image.memory_size == len(dump.memory) * dump.page_size
+
+
+@pytest.mark.parametrize(
+    ("arguments", "files", "machine"),
+    [
+        ([], ["vmcore"], "x86_64"),
+        (["--machine", "aarch64-16k-48", "--container", "kdump", "--codec", "lzo", "--split", "2"], 2, "aarch64"),
+        (["--machine", "i386", "--option", "page_offset=0x80000000", "--container", "raw"], ["memory.raw"], "i386"),
+        (["--container", "kdump", "--header-version", "3", "--leave-out-user"], ["vmcore"], "x86_64"),
+        (["--machine", "riscv64", "--container", "lime", "--no-note"], ["memory.lime"], "riscv64"),
+    ],
+)
+def test_command(tmp_path: Path, capsys: Any, arguments: list[str], files: Any, machine: str) -> None:
+    assert main(["linux", str(tmp_path / "room"), *arguments]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    names = files if isinstance(files, list) else [f"vmcore.{i}" for i in range(files)]
+    assert lines == [f"core {tmp_path / 'room' / name}" for name in names]
+    with pykvm.Kvm([line.removeprefix("core ") for line in lines]) as kd:
+        assert kd.info.machine == machine
+        if "page_offset=0x80000000" in arguments:
+            assert kd.symbol("_stext") < 0xA0000000
+        assert [p.pid for p in kd.processes()] == [1, 2, 300, 301, 302]
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--machine", "vax"], ["--option", "levels"], ["--option", "nonsense=1"], ["--container", "tape"]]
+)
+def test_command_that_is_wrong(tmp_path: Path, capsys: Any, arguments: list[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["linux", str(tmp_path), *arguments])
+    assert arguments[1].partition("=")[0] in capsys.readouterr().err
 
 
 # -- containers of nothing in particular -------------------------------------------------------------------------

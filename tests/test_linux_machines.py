@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from pykvm_fixtures.linux import MACHINES, write_linux
 
 import pykvm
+from pykvm.memory import Memory
 
 GB = 1 << 30
 CASES: list[tuple[str, dict[str, Any]]] = [
@@ -102,3 +104,29 @@ def test_pages_of_64_kb_on_riscv(tmp_path: Path, width: str) -> None:
         for probe in dump.probes:
             with contextlib.suppress(pykvm.AddressError) if probe in wide else contextlib.nullcontext():
                 assert kd.read(probe.va, len(probe.data)) == probe.data, probe.name
+
+
+@pytest.mark.parametrize("levels", [4, 5])
+def test_page_table_isolation(tmp_path: Path, levels: int) -> None:
+    """A CPU in user mode has tables without the kernel; the process's own are another root beside them."""
+    dump = write_linux(tmp_path, "x86_64-pti", levels=levels, container="qemu-elf")
+    with pykvm.Kvm(dump.paths) as kd:
+        truth.everything(kd, dump, "elf")
+        target, image = kd.target, kd.image
+        for pid, (root, second) in dump.roots.items():
+            assert second == root + 4096
+            mm = kd.read_ptr(dump.task_addrs[pid] + kd.types.struct("task_struct").offset("mm"))
+            layout = kd.types.struct("mm_struct")
+            assert kd.translate(kd.read_ptr(mm + layout.offset("pgd"))) == root
+            start = kd.read_ptr(mm + layout.offset("arg_start"))
+            first = next(t for t in dump.tasks if t.pid == pid).argv[0]
+            for table in (root, second):
+                memory = Memory()
+                memory.attach(image, target.platform.user(target.tables(image), table), "little", 8)
+                assert memory.read(start, len(first)) == first
+            memory = Memory()
+            tables = dataclasses.replace(target.tables(image), root=second)
+            memory.attach(image, target.platform.kernel(tables), "little", 8)
+            with pytest.raises(pykvm.AddressError):
+                memory.read(dump.symbols["init_uts_ns"], 1)
+        assert image.cpus[0].cr3 == dump.roots[1][1]
