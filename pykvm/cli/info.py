@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
@@ -11,9 +12,7 @@ from pykvm.cli.common import day, json_flag, kernel_flags, open_kernel, put, put
 from pykvm.errors import KvmError
 from pykvm.handle import Kvm
 
-HELP = "what a dump is: which kernel, when, how much memory"
-TIMES = ("boot time", "dump time")
-SIZES = ("physical memory", "memory in the image", "missing at the end")
+HELP = "what a dump is: which kernel, when, how much memory, why it died"
 
 
 def setup(parser: argparse.ArgumentParser) -> None:
@@ -23,18 +22,48 @@ def setup(parser: argparse.ArgumentParser) -> None:
 
 
 def gather(kd: Kvm) -> dict[str, Any]:
-    """All that is shown, in order; times in seconds since 1970, sizes in bytes."""
+    """All that is shown, in order; times in seconds (of a day: since 1970), sizes in bytes."""
+    image = kd.image
     found = {name.replace("_", " "): value for name, value in asdict(kd.info).items()}
-    found["core"] = kd.image.path
-    compressed = kd.image.files[0].compressed
+    found["core"] = image.path
+    compressed = image.files[0].compressed
     if compressed:
         found["compressed"] = compressed
-    found["memory in the image"] = kd.image.memory_size
+    found.update(image.facts)
+    found["memory in the image"] = image.memory_size
+    if image.pages is not None:
+        found["memory left out"] = image.left_out
     with contextlib.suppress(KvmError):
         found.update(kd.target.facts(kd.parts))
-    if kd.image.missing:
-        found["missing at the end"] = kd.image.missing
+    if image.missing:
+        found["missing at the end"] = image.missing
     return {name: value for name, value in found.items() if value is not None}
+
+
+def _size(value: int) -> str:
+    return f"{value} ({value / (1 << 20):.1f} MB)"
+
+
+def _duration(value: float) -> str:
+    minutes, seconds = divmod(int(value), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    return (f"{days} days, " if days else "") + f"{hours}:{minutes:02}:{seconds:02}"
+
+
+# How values are shown to people that are more than text.
+SHOWN: dict[str, Callable[[Any], str]] = {
+    "boot time": day,
+    "dump time": day,
+    "uptime": _duration,
+    "physical memory": _size,
+    "memory in the image": _size,
+    "memory left out": _size,
+    "missing at the end": _size,
+    "kinds left out": lambda kinds: ", ".join(kinds) or "none",
+    "load averages": lambda loads: " ".join(f"{load:.2f}" for load in loads),
+    "KASLR offset": hex,
+}
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -45,10 +74,5 @@ def run(arguments: argparse.Namespace) -> None:
         put_json(found)
         return
     for name, value in found.items():
-        if name in TIMES:
-            shown = day(value)
-        elif name in SIZES:
-            shown = f"{value} ({value / (1 << 20):.1f} MB)"
-        else:
-            shown = str(value)
+        shown = SHOWN.get(name, str)(value)
         put(f"{name + ':':<21} {'; '.join(line.strip() for line in shown.splitlines())}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -58,7 +58,7 @@ class Image:
 
     `format` is kd.info's word for it; `machine` and `byteorder` are what its header says, None where it says
     nothing; `flaw` is why a header that seemed to be there is none (None: there is no trace of one); `declared` is
-    how many bytes of memory the header promises.
+    how many bytes of memory the header promises; `facts` is what `pykvm info` says of the container.
     """
 
     def __init__(
@@ -73,6 +73,7 @@ class Image:
         flaw: str | None = None,
         declared: int | None = None,
         notes: Notes = NO_NOTES,
+        facts: Mapping[str, Any] | None = None,
     ) -> None:
         self.format = format
         self.files = tuple(files)
@@ -85,6 +86,7 @@ class Image:
         self.declared = declared
         self.vmcoreinfo = notes.vmcoreinfo
         self.cpus = notes.cpus
+        self.facts = facts or {}
         self.core = _build(self.files, self.extents if self.pages is None else self.pages)
 
     @property

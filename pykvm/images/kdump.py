@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pykvm.errors import FormatError
 from pykvm.images import notes
@@ -19,6 +19,11 @@ from pykvm.images.vmcoreinfo import MAX_SIZE, VmcoreInfo
 SIGNATURE = b"KDUMP   "
 SUB_HEADER = 104  # bytes of the widest
 MAX_PAGES = (1 << 32) - 1  # 16 TB of 4 KB pages: what the C core counts with
+# Of disk_dump_header: how pages are compressed (DUMP_DH_COMPRESSED_*), and that writing did not end.
+STATUS = {1: "zlib", 2: "lzo", 4: "snappy", 0x20: "zstd"}
+INCOMPLETE = 8
+# The bits of dump_level: which pages were not written.
+LEVELS = ("zero", "cache", "private cache", "user", "free")
 
 
 class Layout(NamedTuple):
@@ -130,6 +135,19 @@ class Header(NamedTuple):
     last_pfn: int
     vmcoreinfo: tuple[int, int]
     note: tuple[int, int]
+    status: int
+
+    def facts(self) -> dict[str, Any]:
+        """What `pykvm info` says of the file; LEVELS and STATUS are makedumpfile's."""
+        found: dict[str, Any] = {"container version": self.version}
+        codecs = [name for bit, name in STATUS.items() if self.status & bit]
+        if codecs:
+            found["compression"] = ", ".join(codecs)
+        found["dump level"] = self.dump_level
+        found["kinds left out"] = [name for bit, name in enumerate(LEVELS) if self.dump_level >> bit & 1]
+        if self.status & INCOMPLETE:
+            found["incomplete"] = True
+        return found
 
 
 def probe(files: Sequence[HostFile]) -> Image | None:
@@ -162,6 +180,7 @@ def probe(files: Sequence[HostFile]) -> Image | None:
         byteorder=order,
         header=first,
         notes=best,
+        facts=first.facts(),
     )
 
 
@@ -249,6 +268,7 @@ def _sub_header(
         last,
         (sub["offset_vmcoreinfo"], sub["size_vmcoreinfo"]),
         (sub["offset_note"], sub["size_note"]),
+        values["status"],
     )
 
 

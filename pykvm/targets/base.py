@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -35,6 +35,19 @@ class Thread:
     wmesg: str | None
     wchan: int | None
     addr: int | None
+
+
+class Message(NamedTuple):
+    """A record of the message buffer: `time` in nanoseconds since boot and `priority` as in syslog(3) (8 * facility +
+    level), None where the buffer does not tell; `text` may have several lines."""
+
+    time: int | None
+    priority: int | None
+    text: bytes
+
+    def stamp(self) -> bytes:
+        """The time as dmesg(1) puts it before the text."""
+        return b"" if self.time is None else b"[%5d.%06d] " % (self.time // 10**9, self.time % 10**9 // 1000)
 
 
 @dataclass(frozen=True)
@@ -124,6 +137,10 @@ class Target:
     def dmesg(self, parts: Parts) -> bytes:
         """The message buffer, oldest line first."""
         raise self.lacks("dmesg")
+
+    def messages(self, parts: Parts) -> Iterator[Message]:
+        """The message buffer's records, where it has more than text."""
+        raise self.lacks("dmesg with times and priorities")
 
     def lacks(self, what: str) -> KvmError:
         """The error for what this target does not have."""

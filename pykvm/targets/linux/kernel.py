@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from pykvm.errors import FormatError, KvmError
 from pykvm.images.base import Image
 from pykvm.images.vmcoreinfo import VmcoreInfo
 from pykvm.memory import Memory
-from pykvm.records import ProcessRecord, text
+from pykvm.records import ProcessRecord
 from pykvm.symbols import kallsyms
 from pykvm.symbols.base import Symbols
-from pykvm.targets.base import Parts, Target, Thread, Translation
-from pykvm.targets.linux import log, tasks, user
+from pykvm.targets.base import Message, Parts, Target, Thread, Translation
+from pykvm.targets.linux import facts, log, tasks, user
 from pykvm.targets.linux.platform import Platform, Tables
 from pykvm.types import btf, layout
 
 FIXED_1 = 1 << 11  # <linux/sched/loadavg.h>
-UTS_LEN = 65
 
 
 class Linux(Target):
@@ -80,32 +80,10 @@ class Linux(Target):
         self.types.update(layout.builtin("linux"))
 
     def release(self, parts: Parts) -> tuple[str | None, str | None]:
-        return self.vmcoreinfo.text("OSRELEASE"), self._uts(parts).get("version")
-
-    def _uts(self, parts: Parts) -> dict[str, str]:
-        """struct new_utsname: six texts of 65 bytes."""
-        at = self.vmcoreinfo.symbol("init_uts_ns")
-        if at is None:
-            return {}
-        at += self.vmcoreinfo.hexadecimal("OFFSET(uts_namespace.name)") or 0
-        names = ("sysname", "nodename", "release", "version", "machine", "domainname")
-        try:
-            return {n: text(parts.memory.read_cstr(at + i * UTS_LEN, UTS_LEN)) for i, n in enumerate(names)}
-        except KvmError:
-            return {}
+        return self.vmcoreinfo.text("OSRELEASE"), facts.uts(self, parts).get("version")
 
     def facts(self, parts: Parts) -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        hostname = self._uts(parts).get("nodename")
-        if hostname:
-            found["hostname"] = hostname
-        crash = self.vmcoreinfo.decimal("CRASHTIME")
-        if crash:
-            found["dump time"] = crash
-        build = self.vmcoreinfo.text("BUILD-ID")
-        if build:
-            found["build id"] = build
-        return found
+        return facts.facts(self, parts)
 
     def getprocs(self, parts: Parts, op: int, arg: int) -> list[ProcessRecord]:
         """Linux has no kinfo_proc: its records are kinfo_proc2."""
@@ -130,3 +108,6 @@ class Linux(Target):
 
     def dmesg(self, parts: Parts) -> bytes:
         return log.read(self, parts)
+
+    def messages(self, parts: Parts) -> Iterator[Message]:
+        return log.messages(self, parts)

@@ -1,80 +1,41 @@
-"""The kernel log: printk's ring buffer (kernel/printk/printk_ringbuffer.h, since Linux 5.10)."""
+"""The kernel log, in whichever of printk's buffers this kernel keeps it."""
 
 from __future__ import annotations
 
-import struct
+import io
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from pykvm.errors import FormatError
-from pykvm.targets.base import Parts
-from pykvm.types.layout import Struct
+from pykvm.errors import FormatError, KvmError
+from pykvm.targets.base import Message, Parts
+from pykvm.targets.linux import log_buf, log_prb
+from pykvm.targets.linux.places import Places
 
 if TYPE_CHECKING:
     from pykvm.targets.linux.kernel import Linux
 
-MAX_BITS = 28
-MAX_BYTES = 128 << 20  # of the descriptors, and of the records
-# desc_state(): the top two bits of a descriptor's state; 1 and 2 are records that can be read.
-COMMITTED, FINALIZED = 1, 2
+# A variable that only this kind of buffer has, and who reads it: the newest first.
+KINDS = (("prb", log_prb.messages), ("log_first_idx", log_buf.records), ("log_end", log_buf.lines))
+
+
+def messages(target: Linux, parts: Parts) -> Iterator[Message]:
+    """All records, oldest first; KvmError if there is no buffer, FormatError if it makes no sense."""
+    places = Places(target, parts)
+    for symbol, read in KINDS:
+        if places.symbol(symbol) is not None:
+            return read(places)
+    raise KvmError(f"{parts.image.path}: has none of {', '.join(symbol for symbol, _ in KINDS)}: no kernel log")
 
 
 def read(target: Linux, parts: Parts) -> bytes:
-    """All records as dmesg(1) shows them, oldest first; FormatError if the buffer makes no sense."""
-    memory, types = parts.memory, target.types
-    ring = types.struct("printk_ringbuffer")
-    prb = memory.read_ptr(parts.address_of("prb"))
-    word = target.pointer_size
-    count_bits = memory.read_u32(prb + ring.offset("desc_ring.count_bits"))
-    size_bits = memory.read_u32(prb + ring.offset("text_data_ring.size_bits"))
-    if not (0 < count_bits <= MAX_BITS and 0 < size_bits <= MAX_BITS):
-        raise FormatError(f"prb: count_bits {count_bits}, size_bits {size_bits} make no sense")
-    desc, info = types.struct("prb_desc"), types.struct("printk_info")
-    if max(desc.size, info.size) << count_bits > MAX_BYTES:
-        raise FormatError(f"prb: count_bits {count_bits}: more records than any kernel keeps")
-    state_var, begin_at, next_at = (
-        _member(desc, path, word) for path in ("state_var", "text_blk_lpos.begin", "text_blk_lpos.next")
-    )
-    ts_nsec, text_len = _member(info, "ts_nsec", 8), _member(info, "text_len", 2)
-    descs = memory.read_ptr(prb + ring.offset("desc_ring.descs"))
-    infos = memory.read_ptr(prb + ring.offset("desc_ring.infos"))
-    raw_descs = memory.read(descs, desc.size << count_bits)
-    raw_infos = memory.read(infos, info.size << count_bits)
-    text = memory.read(memory.read_ptr(prb + ring.offset("text_data_ring.data")), 1 << size_bits)
-    head = memory.read_ptr(prb + ring.offset("desc_ring.head_id"))
-    tail = memory.read_ptr(prb + ring.offset("desc_ring.tail_id"))
-    order = "<" if target.byteorder == "little" else ">"
-    pointer = struct.Struct(order + ("Q" if word == 8 else "I"))
-    id_mask = (1 << word * 8 - 2) - 1
-    lines, left = [], len(text)
-    for step in range(min((head - tail & id_mask) + 1, 1 << count_bits)):
-        number = tail + step & id_mask
-        at = (number & (1 << count_bits) - 1) * desc.size
-        (state,) = pointer.unpack_from(raw_descs, at + state_var)
-        if state & id_mask != number or state >> word * 8 - 2 not in (COMMITTED, FINALIZED):
-            continue
-        (begin,) = pointer.unpack_from(raw_descs, at + begin_at)
-        (end,) = pointer.unpack_from(raw_descs, at + next_at)
-        where = (number & (1 << count_bits) - 1) * info.size
-        (nanoseconds,) = struct.unpack_from(order + "Q", raw_infos, where + ts_nsec)
-        (length,) = struct.unpack_from(order + "H", raw_infos, where + text_len)
-        first = begin & (1 << size_bits) - 1
-        if begin & 1:  # no text (an empty line, or one that did not fit)
-            body = b""
-        else:
-            if begin >> size_bits != end - 1 >> size_bits:  # wrapped: the whole block is at the start
-                first = 0
-            body = text[first + word : first + word + length]
-        left -= len(body)
-        if left < 0:
-            raise FormatError(f"prb: the records' text is longer than the buffer of {len(text)} bytes")
-        stamp = b"[%5d.%06d] " % (nanoseconds // 10**9, nanoseconds % 10**9 // 1000)
-        lines += [stamp + line for line in body.split(b"\n")]
-    return b"".join(line + b"\n" for line in lines)
-
-
-def _member(layout: Struct, path: str, size: int) -> int:
-    """Offset of a member, at which so many bytes lie within the structure."""
-    offset = layout.offset(path)
-    if offset + size > layout.size:
-        raise FormatError(f"struct {layout.name}: {path} at {offset} is beyond its {layout.size} bytes")
-    return offset
+    """The log as the kernel itself gives it to the console and to syslog(2), that is as `dmesg -S` of util-linux shows
+    it: every line of a record of several lines has the record's time. (dmesg(1) of /dev/kmsg indents them instead.)"""
+    out = io.BytesIO()
+    room = 2 * Places(target, parts).room()
+    for message in messages(target, parts):
+        stamp = message.stamp()
+        for line in message.text.split(b"\n"):
+            out.write(stamp + line + b"\n")
+        if out.tell() > room:
+            raise FormatError(f"{parts.image.path}: the kernel log has more lines than any kernel's")
+    return out.getvalue()
