@@ -81,8 +81,9 @@ def messages(places: Places) -> Iterator[Message]:
 def _block(begin: int, end: int, size_bits: int, word: int) -> tuple[int, int]:
     """(offset, bytes of text) of the block at this logical position: one that would wrap is at the start, whole. It
     begins with its descriptor's id."""
-    if begin >> size_bits == end - 1 >> size_bits:
-        first, last = begin & (1 << size_bits) - 1, (end - 1 & (1 << size_bits) - 1) + 1
+    final = end - 1 & (1 << word * 8) - 1
+    if begin >> size_bits == final >> size_bits:
+        first, last = begin & (1 << size_bits) - 1, (final & (1 << size_bits) - 1) + 1
     else:
         first, last = 0, end & (1 << size_bits) - 1
     return first, max(-1, last - first - word)

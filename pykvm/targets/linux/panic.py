@@ -16,9 +16,9 @@ from pykvm.targets.linux.places import Places
 PANIC = b"Kernel panic - not syncing: "
 # Until Linux 4.x this crash is a bad pointer, no panic.
 SYSRQ = re.compile(rb"(?:sysrq: )?(?:SysRq : )?Trigger a crash")
-# What stands before the line that die() writes, which has a number in [#...] and may come alone.
+# What stands before the line that die() writes, and that line (with a number in [#...]), which may come alone.
 REASON = re.compile(rb"(?:watchdog: )?BUG: |kernel BUG at |Unable to handle kernel |Unhandled fault")
-DIED = re.compile(rb".*\[#\d{1,9}\]")
+DIED = re.compile(rb"Oops\b|Internal error: |Kernel BUG \[#|.*: [0-9a-f]{1,16} \[#\d{1,9}\]")
 # dump_stack_print_info(), and show_regs() before Linux 3.11.
 TASK = re.compile(
     rb"(?:CPU: (\d{1,9}) (?:UID: \d+ )?PID: (\d{1,9}) Comm: |Pid: (\d{1,9}), comm: )"
@@ -48,7 +48,7 @@ def find(messages: Iterable[Message]) -> tuple[Report | None, Report | None]:
             current = panic = Report(line)
         elif REASON.match(line):
             current = oops = Report(line)
-        elif line.startswith((b"Oops", b"Internal error: ")) or DIED.match(line):
+        elif DIED.match(line):
             if current is None or current is not oops or current.pid is not None:
                 current = oops = Report(line)
         elif current is not None and current.pid is None:

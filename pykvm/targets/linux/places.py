@@ -77,4 +77,4 @@ class Places:
 
     def room(self) -> int:
         """The most bytes that the log in this dump may have: a small file must not make its reader take much."""
-        return max(16 << 20, 4 * sum(file.size for file in self.parts.image.files))
+        return max(8 << 20, 4 * sum(file.size for file in self.parts.image.files))
