@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from pykvm.errors import KvmError
 from pykvm.records import text
-from pykvm.targets.base import Parts
+from pykvm.targets.base import Message, Parts
 from pykvm.targets.linux import clock, log, panic, percpu
 from pykvm.targets.linux.places import Places
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 UTS_LEN = 65
 MAX_COMMAND_LINE = 1 << 16
+COMMAND_LINE = b"Kernel command line: "
+FIRST = 1000  # messages among which that is
 MAX_TASKS = 1 << 22  # PID_MAX_LIMIT
 # Documentation/admin-guide/tainted-kernels.rst: a letter for each bit of tainted_mask.
 TAINTS = "PFSRMBUDAWCIOELKXTNJ"
@@ -46,10 +49,31 @@ def facts(target: Linux, parts: Parts) -> dict[str, Any]:
         if value is not None:
             found[title] = value
     try:
-        found.update(panic.facts(places, log.messages(target, parts)))
+        said: Iterator[Message] = log.messages(target, parts)
     except KvmError:
-        found.update(panic.facts(places, ()))
+        said = iter(())
+    if "command line" not in found:
+        told, said = _told(said)
+        if told is not None:
+            found["command line"] = told
+    found = {title: found[title] for title in FACTS if title in found}
+    found.update(panic.facts(places, said))
     return found
+
+
+def _told(said: Iterator[Message]) -> tuple[str | None, Iterator[Message]]:
+    """The command line by the log's account, if it still has its beginning; and all of the log."""
+    first: list[Message] = []
+    try:
+        for message in said:
+            first.append(message)
+            if message.text.startswith(COMMAND_LINE):
+                return text(message.text[len(COMMAND_LINE) :]), chain(first, said)
+            if len(first) == FIRST:
+                break
+    except KvmError:
+        pass
+    return None, chain(first, said)
 
 
 def _hostname(places: Places) -> str | None:
