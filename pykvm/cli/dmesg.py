@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from pykvm.cli.common import day, json_flag, kernel_flags, open_kernel, put
 from pykvm.errors import KvmError
@@ -33,8 +33,8 @@ def run(arguments: argparse.Namespace) -> None:
     """The command. Lines are put out as they come: a log may be large."""
     with open_kernel(arguments) as kd:
         special = arguments.raw or arguments.decode or arguments.ctime
-        lines = _special(kd, arguments) if special else (line.rstrip(b"\n") for line in io.BytesIO(kd.dmesg()))
-        shown = (line.decode("utf-8", "surrogateescape") for line in lines)
+        lines = _special(kd, arguments) if special else io.BytesIO(kd.dmesg())
+        shown = (part for line in lines for part in line.decode("utf-8", "surrogateescape").splitlines())
         if arguments.json:
             _put_json(shown)
             return
@@ -51,7 +51,7 @@ def _put_json(lines: Iterator[str]) -> None:
     print("\n]" if before[0] == "," else "[]")
 
 
-def _special(kd: Kvm, arguments: argparse.Namespace) -> Iterator[bytes]:
+def _special(kd: Kvm, arguments: argparse.Namespace) -> Iterable[bytes]:
     """The lines of all records with what is asked for before each."""
     messages = kd.target.messages(kd.parts)
     boot = kd.target.facts(kd.parts).get("boot time") if arguments.ctime else None
@@ -64,7 +64,7 @@ def _special(kd: Kvm, arguments: argparse.Namespace) -> Iterator[bytes]:
         else:
             before += f"[{day(boot + message.time / 1e9)}] ".encode()
         for line in message.text.split(b"\n"):
-            yield before + line
+            yield before + line + b"\n"
 
 
 def _priority(message: Message, raw: bool, decode: bool) -> bytes:
