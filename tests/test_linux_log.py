@@ -5,81 +5,27 @@ from __future__ import annotations
 import contextlib
 import random
 import time
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from arena import FORMS, Arena, target, types
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pykvm_fixtures.linux import log as writer
 from pykvm_fixtures.linux.log import CONT, NEWLINE, PREFIX, Form, Record
 
 import pykvm
-from pykvm.images.vmcoreinfo import VmcoreInfo
 from pykvm.targets.base import Message
 from pykvm.targets.linux import log
-from pykvm.types.layout import Field, Types
-
-FORMS = {
-    "64": Form(8, 8, "little"),
-    "64-spare": Form(8, 8, "little", spare=24),
-    "64-big": Form(8, 8, "big", spare=8),
-    "i386": Form(4, 4, "little"),
-    "arm": Form(4, 8, "little", spare=4),
-    "32-big": Form(4, 4, "big"),
-}
-
-
-class Arena:
-    """Memory of a kernel that is nothing but a log."""
-
-    base = 0xC0100000
-
-    def __init__(self, form: Form) -> None:
-        self.form = form
-        self.data = bytearray(64)
-        self.read_ptr = self.read_u64 if form.word == 8 else self.read_u32
-
-    def define(self, name: str, data: bytes) -> int:
-        self.data += bytes(-len(self.data) % 8)
-        at = self.base + len(self.data)
-        self.data += data
-        return at
-
-    def read(self, addr: int, n: int) -> bytes:
-        if not self.base <= addr <= addr + n <= self.base + len(self.data):
-            raise pykvm.AddressError(f"invalid address ({addr:x})", addr)
-        return bytes(self.data[addr - self.base : addr - self.base + n])
-
-    def read_u32(self, addr: int) -> int:
-        return int.from_bytes(self.read(addr, 4), self.form.byteorder)  # type: ignore[arg-type]
-
-    def read_u64(self, addr: int) -> int:
-        return int.from_bytes(self.read(addr, 8), self.form.byteorder)  # type: ignore[arg-type]
-
-    def poke(self, addr: int, value: int, size: int) -> None:
-        self.data[addr - self.base : addr - self.base + size] = self.form.integer(value, size)
-
-
-def target(arena: Arena, lines: dict[str, str], *, types: bool = False, changes: Any = None) -> tuple[Any, Any]:
-    """What log.read() takes. types: the structures are known by their types, and VMCOREINFO has the symbols only."""
-    lines = {**lines, **(changes or {})}
-    known = Types()
-    if types:
-        for key in [k for k in lines if k.startswith("SIZE(")]:
-            name = key[5:-1]
-            mine = {k[8 + len(name) : -1]: v for k, v in lines.items() if k.startswith(f"OFFSET({name}.")}
-            known.add(name, int(lines.pop(key)), {m: Field(int(o), 1, "char") for m, o in mine.items()})
-        lines = {k: v for k, v in lines.items() if k.startswith("SYMBOL(")}
-    info = VmcoreInfo("".join(f"{k}={v}\n" for k, v in lines.items()).encode())
-    order = {"pointer_size": arena.form.word, "byteorder": arena.form.byteorder, "machine": ""}
-    image = SimpleNamespace(path="vmcore", files=[SimpleNamespace(size=1 << 20)])
-    parts = SimpleNamespace(memory=arena, image=image, symbols=SimpleNamespace(find=lambda name: None))
-    return SimpleNamespace(types=known, vmcoreinfo=info, **order), parts
 
 
 def expected(records: list[Record]) -> list[Message]:
     return [Message(r.nsec, r.facility << 3 | r.level, r.text) for r in records]
+
+
+def reader(arena: Arena, w: writer.Written, by_types: bool) -> tuple[Any, Any]:
+    """by_types: the structures are known by their types, and VMCOREINFO has the symbols only."""
+    return target(arena, w.symbols, known=types(w.structures)) if by_types else target(arena, w.lines)
 
 
 def some(count: int, seed: int = 1, longest: int = 60) -> list[Record]:
@@ -93,17 +39,17 @@ def some(count: int, seed: int = 1, longest: int = 60) -> list[Record]:
     return made
 
 
-@pytest.mark.parametrize("types", [False, True])
+@pytest.mark.parametrize("by_types", [False, True])
 @pytest.mark.parametrize("exact", [False, True])
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
 @pytest.mark.parametrize(
     ("count", "count_bits", "size_bits"), [(0, 4, 8), (1, 4, 8), (14, 4, 12), (16, 4, 12), (300, 4, 12), (300, 7, 10)]
 )
-def test_ring(form: Form, exact: bool, types: bool, count: int, count_bits: int, size_bits: int) -> None:
+def test_ring(form: Form, exact: bool, by_types: bool, count: int, count_bits: int, size_bits: int) -> None:
     arena = Arena(form)
-    lines, kept = writer.ring(arena.define, form, some(count), count_bits=count_bits, size_bits=size_bits, exact=exact)
-    assert len(kept) == count if count < 15 else 4 < len(kept) < 40 or count_bits == 7
-    assert list(log.messages(*target(arena, lines, types=types))) == expected(kept)
+    w = writer.ring(arena.define, form, some(count), count_bits=count_bits, size_bits=size_bits, exact=exact)
+    assert len(w.kept) == count if count < 15 else 4 < len(w.kept) < 40 or count_bits == 7
+    assert list(log.messages(*reader(arena, w, by_types))) == expected(w.kept)
 
 
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
@@ -113,17 +59,17 @@ def test_blocks_that_end_where_the_buffer_ends(form: Form) -> None:
     records = [Record(text[:-2] + b"%02d" % i, i) for i in range(70)]
     for exact in (False, True):
         arena = Arena(form)
-        lines, kept = writer.ring(arena.define, form, records, count_bits=7, size_bits=10, exact=exact)
-        assert len(kept) == (64 if exact else 63)
-        assert [m.text for m in log.messages(*target(arena, lines))] == [r.text for r in records[-len(kept) :]]
+        w = writer.ring(arena.define, form, records, count_bits=7, size_bits=10, exact=exact)
+        assert len(w.kept) == (64 if exact else 63)
+        assert [m.text for m in log.messages(*target(arena, w.lines))] == [r.text for r in records[-len(w.kept) :]]
 
 
 def test_records_without_text() -> None:
     form = FORMS["64"]
     arena = Arena(form)
     records = [Record(b"one", 1), Record(b"", 2), Record(b"did not fit", 3, lost=True), Record(b"four", 4)]
-    lines, _ = writer.ring(arena.define, form, [*records, Record(b"being written", 5, open=True)], count_bits=4,
-                           size_bits=9)  # fmt: skip
+    lines = writer.ring(arena.define, form, [*records, Record(b"being written", 5, open=True)], count_bits=4,
+                           size_bits=9).lines  # fmt: skip
     assert [(m.time, m.text) for m in log.messages(*target(arena, lines))] == [(1, b"one"), (2, b""), (4, b"four")]
 
 
@@ -133,7 +79,7 @@ def test_as_dmesg_shows_it() -> None:
     records = [
         Record(b"Linux version 6.12", 0, 5), Record(b"a\nb\n\nc", 12_345_678_999, 6), Record(b"", 123_456_000_000_000)
     ]  # fmt: skip
-    lines, _ = writer.ring(arena.define, form, records, count_bits=5, size_bits=9)
+    lines = writer.ring(arena.define, form, records, count_bits=5, size_bits=9).lines
     assert log.read(*target(arena, lines)) == (
         b"[    0.000000] Linux version 6.12\n"
         b"[   12.345678] a\n[   12.345678] b\n[   12.345678] \n[   12.345678] c\n"
@@ -141,17 +87,17 @@ def test_as_dmesg_shows_it() -> None:
     )
 
 
-@pytest.mark.parametrize("types", [False, True])
+@pytest.mark.parametrize("by_types", [False, True])
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
 @pytest.mark.parametrize(("count", "size"), [(0, 1024), (1, 1024), (8, 1024), (300, 1024), (300, 8192), (1000, 65536)])
 @pytest.mark.parametrize("name", ["printk_log", "log"])
-def test_structured(form: Form, types: bool, name: str, count: int, size: int) -> None:
+def test_structured(form: Form, by_types: bool, name: str, count: int, size: int) -> None:
     arena = Arena(form)
     records = [Record(r.text, r.nsec, r.level, r.facility, dictionary=b"SUBSYSTEM=x" * (i % 3 == 0))
                for i, r in enumerate(some(count))]  # fmt: skip
-    lines, kept = writer.structured(arena.define, form, records, size=size, name=name, align=form.align64)
-    assert len(kept) == count if count < 10 else len(kept) > 6
-    assert list(log.messages(*target(arena, lines, types=types))) == expected(kept)
+    w = writer.structured(arena.define, form, records, size=size, name=name, align=form.align64)
+    assert len(w.kept) == count if count < 10 else len(w.kept) > 6
+    assert list(log.messages(*reader(arena, w, by_types))) == expected(w.kept)
 
 
 def test_pieces_of_a_line() -> None:
@@ -165,7 +111,7 @@ def test_pieces_of_a_line() -> None:
         Record(b"seven", 8, flags=0), Record(b"eight", 9, flags=CONT | NEWLINE),
         Record(b"nine ", 10, flags=CONT), Record(b"ten", 11, flags=CONT),
     ]  # fmt: skip
-    lines, _ = writer.structured(arena.define, form, records, size=4096)
+    lines = writer.structured(arena.define, form, records, size=4096).lines
     found = [(m.time, m.text) for m in log.messages(*target(arena, lines))]
     assert found == [
         (1, b"one"), (2, b"two and three"), (5, b"four "), (6, b"five"), (7, b"six"), (8, b"seven"), (9, b"eight"),
@@ -202,9 +148,9 @@ def test_no_log() -> None:
 def made(kind: str, form: Form) -> tuple[Arena, dict[str, str]]:
     arena = Arena(form)
     if kind == "ring":
-        return arena, writer.ring(arena.define, form, some(100), count_bits=5, size_bits=10)[0]
+        return arena, writer.ring(arena.define, form, some(100), count_bits=5, size_bits=10).lines
     if kind == "structured":
-        return arena, writer.structured(arena.define, form, some(100), size=2048)[0]
+        return arena, writer.structured(arena.define, form, some(100), size=2048).lines
     return arena, writer.plain(arena.define, form, some(100), size=2048)
 
 
@@ -227,7 +173,7 @@ def made(kind: str, form: Form) -> tuple[Arena, dict[str, str]]:
 def test_lies_in_vmcoreinfo(kind: str, changes: dict[str, str], message: str) -> None:
     arena, lines = made(kind, FORMS["64"])
     with pytest.raises(pykvm.KvmError, match=message) as caught:
-        log.read(*target(arena, lines, changes=changes))
+        log.read(*target(arena, lines | changes))
     assert "\n" not in str(caught.value)
 
 
@@ -259,7 +205,7 @@ def test_lies_about_ids() -> None:
 @pytest.mark.parametrize("form", [FORMS["64"], FORMS["32-big"]], ids=["64", "32-big"])
 def test_lies_about_text(form: Form) -> None:
     arena = Arena(form)
-    lines, _ = writer.ring(arena.define, form, [Record(b"text", 1)] * 3, count_bits=4, size_bits=9)
+    lines = writer.ring(arena.define, form, [Record(b"text", 1)] * 3, count_bits=4, size_bits=9).lines
     infos = arena.read_ptr(ring_at(lines, ("printk_ringbuffer", "desc_ring"), ("prb_desc_ring", "infos")))
     where = infos + int(lines["SIZE(printk_info)"]) + int(lines["OFFSET(printk_info.text_len)"])
     for length in (9, 0xFFFF):
@@ -274,7 +220,7 @@ def test_blocks_that_overlap() -> None:
     """Every record claims the whole buffer: the text of all cannot be more than the buffer."""
     form = FORMS["64"]
     arena = Arena(form)
-    lines, _ = writer.ring(arena.define, form, [Record(b"x" * 40)] * 12, count_bits=4, size_bits=10)
+    lines = writer.ring(arena.define, form, [Record(b"x" * 40)] * 12, count_bits=4, size_bits=10).lines
     descs = arena.read_ptr(ring_at(lines, ("printk_ringbuffer", "desc_ring"), ("prb_desc_ring", "descs")))
     infos = arena.read_ptr(ring_at(lines, ("printk_ringbuffer", "desc_ring"), ("prb_desc_ring", "infos")))
     for i in range(12):
@@ -310,7 +256,7 @@ def test_records_that_loop() -> None:
     """Lengths of 0, again and again; and a record that is shorter than what it holds."""
     form = FORMS["64"]
     arena = Arena(form)
-    lines, _ = writer.structured(arena.define, form, [Record(b"x" * 20)] * 100, size=1024)
+    lines = writer.structured(arena.define, form, [Record(b"x" * 20)] * 100, size=1024).lines
     buffer = arena.read_ptr(int(lines["SYMBOL(log_buf)"], 16))
     keep = bytes(arena.data)
     arena.data[buffer - arena.base : buffer - arena.base + 1024] = bytes(1024)
@@ -329,9 +275,9 @@ def test_what_a_lie_costs(kind: str) -> None:
     arena = Arena(form)
     if kind == "ring":
         records = [Record(b"\n" * 60000)] * 135
-        lines, _ = writer.ring(arena.define, form, records, count_bits=9, size_bits=23)
+        lines = writer.ring(arena.define, form, records, count_bits=9, size_bits=23).lines
     elif kind == "structured":
-        lines, _ = writer.structured(arena.define, form, [Record(b"")] * 4, size=4096)
+        lines = writer.structured(arena.define, form, [Record(b"")] * 4, size=4096).lines
         header = form.integer(0, 8) + form.integer(16, 2) + bytes(6)
         arena.poke(int(lines["SYMBOL(log_buf)"], 16), arena.define("", header * (size // 16)), 8)
         arena.poke(int(lines["SYMBOL(log_buf_len)"], 16), size, 4)
