@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +14,7 @@ from pykvm_fixtures.linux import log as writer
 from pykvm_fixtures.linux.crash import State, crash
 from pykvm_fixtures.linux.log import Form, Record
 
+from pykvm.cli import main
 from pykvm.targets.linux import facts
 
 SAID = [
@@ -152,6 +154,30 @@ def test_lies(lie: dict[str, int], gone: set[str]) -> None:
     found = facts.facts(*target(arena, {}, known=types(s), symbols=symbols))
     assert set(right) - set(found) == gone
     assert {key for key in found if found[key] != right[key]} <= CPUS
+
+
+def test_a_dump_without_a_log(linux_dump_factory: Any, capfd: pytest.CaptureFixture[str]) -> None:
+    """dmesg says in one line what is wrong; info does without."""
+    arena = Arena(FORMS["64"])
+    lies: dict[str, str | None] = dict(writer.ring(arena.define, arena.form, [], count_bits=4, size_bits=8).lines)
+    for changes, message in (
+        ({}, "has none of prb, log_first_idx, log_end"),
+        (lies, "invalid address"),
+        (lies | {"SYMBOL(prb)": None, "SYMBOL(log_first_idx)": "0"}, "log_buf: no such symbol"),
+    ):
+        dump = linux_dump_factory(container="kdump", vmcoreinfo_changes=changes)
+        assert main(["dmesg", "-M", str(dump.paths[0])]) == 1
+        out = capfd.readouterr()
+        assert out.out == ""
+        assert message in out.err
+        assert out.err.count("\n") == 1
+        assert main(["info", "--json", "-M", str(dump.paths[0])]) == 0
+        found = json.loads(capfd.readouterr().out)
+        assert found["hostname"] == "fixture"
+        assert found["dump time"] == 1700000500
+        assert found["memory in the image"] == dump.pages * 4096
+        assert found["processes"] == len(dump.tasks)
+        assert found["kinds left out"] == ["zero", "cache", "private cache", "user", "free"]
 
 
 @settings(max_examples=200, deadline=None)
