@@ -16,6 +16,8 @@
 #include "decl/pages.h"
 #include "decl/space.h"
 #include "decl/symtab.h"
+#include "decl/kallsyms.h"
+#include "decl/nmlist.h"
 
 static inline uint64_t pk_swap64(uint64_t v) { return __builtin_bswap64(v); }
 
@@ -146,6 +148,13 @@ int pk_lzo1x_expand(const uint8_t *src, size_t src_size, uint8_t *dst, size_t ds
 int pk_mmu_translate(const pk_mmu *mmu, const pk_image *image, uint64_t va, uint64_t *pa, uint64_t *left,
                      pk_fault *fault);
 pk_mmu *pk_mmu_ref(pk_mmu *mmu);
+
+/* symtab.c: for readers of tables in other forms. Make room for that many symbols; 1 or 0. */
+int pk_symtab_reserve(pk_symtab *tab, uint64_t count);
+/* Where the name of the next symbol will lie, for whoever makes it there; NULL: no room for len bytes. */
+char *pk_symtab_room(pk_symtab *tab, size_t len);
+/* Add a symbol (its order is not looked at); 1 or 0. is_global: of an address it is named before others. */
+int pk_symtab_append(pk_symtab *tab, const pk_symbol *symbol, int is_addr, int is_global);
 
 /* pmeg.c */
 typedef struct pk_pmeg pk_pmeg;

@@ -5,10 +5,10 @@
 
 typedef struct {
     uint64_t value, size;
-    uint64_t name;          /* offset in the arena: the arena moves as it grows */
-    uint32_t name_len;
+    uint32_t name;          /* offset in the arena: the arena moves as it grows */
+    uint32_t module;        /* likewise, + 1: of a byte of length and the module's name; 0 none */
     uint32_t hash;
-    uint16_t desc;
+    uint16_t name_len, desc;
     uint8_t type, other;
     uint8_t is_addr, is_global;
 } entry_t;
@@ -18,7 +18,8 @@ struct pk_symtab {
     uint64_t len, room;
     entry_t *entries;
     uint64_t arena_len, arena_room;
-    char *arena;
+    char *arena;            /* at most PK_NAMES_MAX bytes */
+    uint32_t module;        /* of the entry added last */
     uint32_t *slots;        /* index + 1 of an entry, 0 free */
     uint64_t nslots;        /* a power of two, at least twice len */
     pthread_mutex_t sorting;
@@ -127,55 +128,87 @@ static int grow(void **p, uint64_t *room, uint64_t want, size_t size)
     return 1;
 }
 
-/* Add an entry, of which the caller knows all but what concerns its name. */
-static int append(pk_symtab *t, entry_t e, const char *name, size_t name_len)
+int pk_symtab_reserve(pk_symtab *t, uint64_t count)
 {
-    /* Entries may share their names' bytes: what they come to is bounded here, not by the file. */
-    if (t->arena_len > PK_NAMES_MAX - name_len || t->len >= UINT32_MAX - 1 ||
+    return t->len != 0 || grow_slots(t, count < 1u << 24 ? count : 1u << 24);
+}
+
+char *pk_symtab_room(pk_symtab *t, size_t len)
+{
+    /* Entries may share their names' bytes in a file: what they come to is bounded here. */
+    if (t->arena_len > PK_NAMES_MAX - len || !grow((void **)&t->arena, &t->arena_room, t->arena_len + len, 1))
+        return NULL;
+    return t->arena + t->arena_len;
+}
+
+/* The arena's offset, + 1, of a module's name; 0: no room for it. */
+static uint32_t intern_module(pk_symtab *t, const char *name, size_t len)
+{
+    char *at;
+
+    if (t->module != 0) {   /* the symbols of a module follow each other */
+        at = t->arena + t->module - 1;
+        if ((uint8_t)at[0] == len && memcmp(at + 1, name, len) == 0)
+            return t->module;
+    }
+    if (len > 255 || (at = pk_symtab_room(t, len + 1)) == NULL)
+        return 0;
+    at[0] = (char)len;
+    memcpy(at + 1, name, len);
+    t->module = (uint32_t)t->arena_len + 1;
+    t->arena_len += len + 1;
+    return t->module;
+}
+
+int pk_symtab_append(pk_symtab *t, const pk_symbol *s, int is_addr, int is_global)
+{
+    entry_t e = {.value = s->value, .size = s->size, .desc = s->desc, .type = s->type, .other = s->other};
+    const size_t len = s->name_len;
+    char *name;
+
+    if (len > 65535 || t->len >= UINT32_MAX - 1 ||
+        (s->module_len != 0 && (e.module = intern_module(t, s->module, s->module_len)) == 0) ||
+        (name = pk_symtab_room(t, len)) == NULL ||
         !grow((void **)&t->entries, &t->room, t->len + 1, sizeof(*t->entries)) ||
-        !grow((void **)&t->arena, &t->arena_room, t->arena_len + name_len, 1))
+        (t->len + 1 > t->nslots / 2 && !grow_slots(t, t->len + 1)))
         return 0;
-    if (t->len + 1 > t->nslots / 2 && !grow_slots(t, t->len + 1))
-        return 0;
-    e.name = t->arena_len;
-    e.name_len = (uint32_t)name_len;
-    e.hash = hash_name(t, name, name_len);
-    memcpy(t->arena + t->arena_len, name, name_len);
-    t->arena_len += name_len;
+    if (s->name != name)    /* else it was made in pk_symtab_room */
+        memcpy(name, s->name, len);
+    e.name = (uint32_t)t->arena_len;
+    e.name_len = (uint16_t)len;
+    e.hash = hash_name(t, name, len);
+    e.is_addr = is_addr != 0;
+    e.is_global = is_global != 0;
     t->entries[t->len++] = e;
-    t->slots[find_slot(t, name, name_len, e.hash)] = (uint32_t)t->len;
+    t->slots[find_slot(t, name, len, e.hash)] = (uint32_t)t->len;
+    t->arena_len += len;
     return 1;
 }
 
-static entry_t decode(const pk_symlayout *l, const uint8_t *raw)
+int pk_symtab_put(pk_symtab *t, const char *name, uint32_t len, uint64_t value, uint64_t size, uint8_t type,
+                  int is_addr, const char *module, uint32_t module_len)
 {
-    const int big = l->big_endian;
-    entry_t e = {0};
+    const pk_symbol s = {.value = value, .size = size, .type = type, .name = name, .name_len = len,
+                         .module = module, .module_len = module_len};
 
-    e.value = pk_load(raw + l->value_off, l->value_size, big);
-    e.size = l->size_size != 0 ? pk_load(raw + l->size_off, l->size_size, big) : 0;
-    e.type = raw[l->type_off];
-    e.other = raw[l->other_off];
-    e.desc = (uint16_t)pk_load(raw + l->desc_off, 2, big);
-    e.is_global = (e.type & l->global_mask) != 0;
-    e.is_addr = (l->addr_types >> (e.type & l->addr_type_mask & 31) & 1) != 0 && e.desc >= l->addr_desc_min &&
-                e.desc <= l->addr_desc_max;
-    return e;
+    return pk_symtab_append(t, &s, is_addr, type >= 'A' && type <= 'Z');
 }
 
 int64_t pk_symtab_add(pk_symtab *t, const void *entries, uint64_t count, const char *strings, uint64_t strings_size,
                       const pk_symlayout *l)
 {
+    const int big = l->big_endian;
     const uint8_t *raw = entries;
     int64_t bad = 0;
 
-    if (t->len == 0 && !grow_slots(t, count < 1u << 24 ? count : 1u << 24))
+    if (!pk_symtab_reserve(t, count))
         return -1;
     for (uint64_t i = 0; i < count; i++, raw += l->entry_size) {
-        const uint64_t at = pk_load(raw + l->name_off, 4, l->big_endian);
+        const uint64_t at = pk_load(raw + l->name_off, 4, big);
+        pk_symbol s = {.type = raw[l->type_off]};
         const char *end;
 
-        if (at == 0 || (raw[l->type_off] & l->skip_types) != 0)
+        if (at == 0 || (s.type & l->skip_types) != 0)
             continue;
         end = at < strings_size ? memchr(strings + at, 0, (size_t)(strings_size - at)) : NULL;
         if (end == NULL || end - (strings + at) > 65535) {
@@ -184,61 +217,19 @@ int64_t pk_symtab_add(pk_symtab *t, const void *entries, uint64_t count, const c
         }
         if (end == strings + at)
             continue;
-        if (!append(t, decode(l, raw), strings + at, (size_t)(end - (strings + at))))
+        s.name = strings + at;
+        s.name_len = (uint32_t)(end - s.name);
+        s.value = pk_load(raw + l->value_off, l->value_size, big);
+        s.size = l->size_size != 0 ? pk_load(raw + l->size_off, l->size_size, big) : 0;
+        s.other = raw[l->other_off];
+        s.desc = (uint16_t)pk_load(raw + l->desc_off, 2, big);
+        if (!pk_symtab_append(t, &s,
+                              (l->addr_types >> (s.type & l->addr_type_mask & 31) & 1) != 0 &&
+                                  s.desc >= l->addr_desc_min && s.desc <= l->addr_desc_max,
+                              (s.type & l->global_mask) != 0))
             return -1;
     }
     return bad;
-}
-
-int64_t pk_symtab_add_kallsyms(pk_symtab *t, const pk_kallsyms *k)
-{
-    const uint8_t *at = k->names, *end = k->names + k->names_size;
-    char name[1024];
-
-    if (t->len == 0 && !grow_slots(t, k->count))
-        return -1;
-    for (uint32_t i = 0; i < k->count; i++) {
-        size_t tokens, len = 0;
-        entry_t e = {0};
-        int64_t offset;
-
-        if (at == end)
-            return i;
-        tokens = *at++;
-        if (tokens >= 0x80) {   /* since Linux 6.1: two bytes, the low seven bits first */
-            if (at == end)
-                return i;
-            tokens = (tokens & 0x7f) | (size_t)*at++ << 7;
-        }
-        if (tokens == 0 || tokens > (size_t)(end - at))
-            return i;
-        for (; tokens > 0; tokens--, at++) {
-            const uint32_t start = k->token_index[*at];
-            const char *token = k->tokens + start;
-            const char *nul = start < k->tokens_size ? memchr(token, 0, k->tokens_size - start) : NULL;
-            if (nul == NULL || (size_t)(nul - token) > sizeof(name) - len)
-                return i;
-            memcpy(name + len, token, (size_t)(nul - token));
-            len += (size_t)(nul - token);
-        }
-        if (len < 2)    /* the type letter and at least one character */
-            return i;
-        offset = (int32_t)pk_load(k->offsets + (size_t)i * 4, 4, k->big_endian);
-        e.type = (uint8_t)name[0];
-        e.is_global = e.type >= 'A' && e.type <= 'Z';
-        e.is_addr = (e.type | 0x20) != 'a';
-        if (!k->absolute_percpu) {
-            e.value = k->base + (uint32_t)offset;
-        } else if (offset >= 0) {
-            e.value = (uint64_t)offset;
-            e.is_addr = 0;
-        } else {
-            e.value = k->base - 1 - (uint64_t)offset;
-        }
-        if (!append(t, e, name + 1, len - 1))
-            return -1;
-    }
-    return k->count;
 }
 
 void pk_symtab_slide(pk_symtab *t, uint64_t from, uint64_t delta)
@@ -265,6 +256,8 @@ static void export(const pk_symtab *t, uint64_t i, pk_symbol *out)
     out->desc = e->desc;
     out->type = e->type;
     out->other = e->other;
+    out->module = e->module != 0 ? t->arena + e->module : NULL;
+    out->module_len = e->module != 0 ? (uint8_t)t->arena[e->module - 1] : 0;
 }
 
 int pk_symtab_get(const pk_symtab *t, uint64_t index, pk_symbol *out)

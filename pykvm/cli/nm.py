@@ -6,6 +6,7 @@ import argparse
 
 from pykvm.cli.common import json_flag, kernel_flags, open_any, put, put_json
 from pykvm.errors import KvmError
+from pykvm.symbols.base import Symbol
 
 HELP = "symbols: the addresses of names, or all of them"
 
@@ -18,23 +19,26 @@ def setup(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """The command: exit status 1 if a name is missing, after the others were shown."""
-    missing: list[str] = []
+    """The command: exit status 1 if a name is missing, or not all could be read, after the others were shown."""
+    problem = ""
     with open_any(arguments) as kd:
-        found: list[tuple[str, int]] = []
-        if not arguments.names:
-            found = sorted(((s.name, s.value) for s in kd.symbols.all()), key=lambda pair: pair[1])
-        for name in arguments.names:
-            symbol = kd.symbols.loose(name)
-            if symbol is None:
-                missing.append(name)
-            else:
-                found.append((symbol.name, symbol.value))
+        symbols = kd.symbols
+        if arguments.names:
+            looked_up = [(name, symbols.loose(name)) for name in arguments.names]
+            found: list[Symbol] = [symbol for _, symbol in looked_up if symbol is not None]
+            missing = [name for name, symbol in looked_up if symbol is None]
+            if missing:
+                problem = f"no such symbol: {', '.join(missing)}"
+        else:
+            found = sorted(symbols.all(modules=True), key=lambda symbol: symbol.value)
+        flaw = symbols.modules.flaw if symbols.modules is not None and (problem or not arguments.names) else None
+        rows = [{"name": s.name, "value": s.value, "type": symbols.letter(s), "module": s.module} for s in found]
         width = 2 * (kd.info.pointer_size or 8)
     if arguments.json:
-        put_json([{"name": name, "value": value} for name, value in found])
+        put_json(rows)
     else:
-        for name, value in found:
-            put(f"{value:0{width}x} {name}")
-    if missing:
-        raise KvmError(f"no such symbol: {', '.join(missing)}")
+        for symbol in found:
+            put(f"{symbol.value:0{width}x} {symbol.name}")
+    problem = "; ".join(text for text in (problem, flaw) if text)
+    if problem:
+        raise KvmError(problem)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from pykvm.images.hostfile import HostFile
-from pykvm.symbols import aout, elf
+from pykvm.symbols import aout, elf, nmlist
 from pykvm.symbols.base import Probe, Symbols
 
 # Tried in order; a new format is a file and a line here.
-FORMATS: tuple[Probe, ...] = (aout.probe, elf.probe)
+FORMATS: tuple[Probe, ...] = (aout.probe, elf.probe, nmlist.probe)
 
 
 def recognise(file: HostFile) -> Symbols | None:
-    """The symbols of a kernel file, or None if it is no object file that is known."""
+    """The symbols of a kernel file, or None if it is no object file or list of names that is known."""
     for probe in FORMATS:
         symbols = probe(file)
         if symbols is not None:

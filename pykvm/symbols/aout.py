@@ -33,6 +33,12 @@ def n_type(kind: int, desc: int) -> int:
     return kind
 
 
+def letter(kind: int, desc: int) -> str:
+    """nm(1)'s letter of n_type: small for what is local."""
+    found = {0: "u", 2: "a", 4: "t", 6: "d", 8: "b", 0x12: "c", 0x1E: "f"}.get(kind & 0x1E, "?")
+    return found.upper() if kind & 1 else found
+
+
 def layout(big_endian: bool) -> SymbolLayout:
     """struct nlist of a 32-bit machine. symbol_at: N_TEXT, N_DATA and N_BSS."""
     addr_types = 1 << 4 | 1 << 6 | 1 << 8
@@ -99,7 +105,7 @@ def probe(file: HostFile) -> Symbols | None:
     symbols_at = text_at + text + header.data + header.trsize + header.drsize
     shape = layout(big_endian)
     # A header without a machine id says nothing of the machine, only its byte order.
-    symbols = Symbols(file.path, None if header.old else header.mid.machine, header.mid.byteorder, n_type)
+    symbols = Symbols(file.path, None if header.old else header.mid.machine, header.mid.byteorder, n_type, letter)
     symbols.format = "a.out"
     symbols.bound(header.syms // shape.entry_size, 0)
     table = file.exactly(symbols_at, header.syms, "a_syms: symbol table")

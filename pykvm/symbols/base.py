@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -16,10 +17,12 @@ MAX_SYMBOLS = 1 << 22
 MAX_STRINGS = 256 << 20
 TOO_MUCH = f"the names of the symbols take more than {lib.PK_NAMES_MAX} bytes, or than there is memory"
 PAGE = 4096
+FAR = 1 << 20  # from a kernel's symbol to an address that may be a module's
 
 
 class Symbol(NamedTuple):
-    """One entry of the table. `type`, `other`, `desc` are the file's own; `order` is its place in the table."""
+    """One entry of the table. `type`, `other`, `desc` are the file's own; `order` is its place in the table;
+    `module` whose symbol it is (None: the kernel's own)."""
 
     name: str
     value: int
@@ -28,6 +31,7 @@ class Symbol(NamedTuple):
     other: int
     desc: int
     order: int
+    module: str | None = None
 
 
 class SymbolLayout(NamedTuple):
@@ -54,18 +58,42 @@ class SymbolLayout(NamedTuple):
 class Symbols(Mapping[str, int]):
     """The symbols of one kernel: a mapping of names to addresses, in the names' own spelling.
 
-    `machine` and `byteorder` are what the file says of its kernel (machine None where the format does not say).
+    `machine` and `byteorder` are what the file says of its kernel (None where the format does not say).
     Names that occur more than once stand once for each time in len() and iteration; the last one is found.
+
+    The names of modules may be chained behind the kernel's own: they are read when a name is not the kernel's, or
+    all are listed. The mapping is of both; find() and all() keep to the kernel's own.
+
+    `build_id` and `contents` are set where a format has them: the linker's BUILD-ID, and the bytes that the file
+    holds for an address (as linked; None where it holds none).
     """
 
     format = ""
+    build_id: str | None = None
+    flaw: str | None = None
+    """Why this table is not complete; None if it is."""
 
-    def __init__(self, path: str, machine: str | None, byteorder: str, n_type: Callable[[int, int], int]) -> None:
+    def __init__(
+        self,
+        path: str,
+        machine: str | None,
+        byteorder: str | None,
+        n_type: Callable[[int, int], int],
+        letter: Callable[[int, int], str],
+    ) -> None:
+        """n_type and letter: what nlist(3) and nm(1) call a symbol of this type and desc."""
         self.path = path
         self.machine = machine
         self.byteorder = byteorder
+        self.contents: Callable[[int, int], bytes | None] = lambda addr, n: None
         self._n_type = n_type
+        self._letter = letter
         self._tab = ffi.gc(lib.pk_symtab_new(int.from_bytes(os.urandom(8), "big")), lib.pk_symtab_free)
+        self._chained: list[Callable[[], Symbols | None]] = []
+        self._modules: Symbols | None = None
+        self._lock = threading.RLock()
+        self._loading = False
+        self._moved = 0, 0
 
     @property
     def core(self) -> Any:
@@ -89,12 +117,45 @@ class Symbols(Mapping[str, int]):
         )
         if bad < 0:
             raise FormatError(f"{self.path}: {TOO_MUCH}")
-        if bad > 0 and len(self) == 0:
+        if bad > 0 and lib.pk_symtab_len(self._tab) == 0:
             raise FormatError(f"{self.path}: the names of all {bad} symbols lie outside the string table")
+
+    def put(self, name: bytes, value: int, size: int, letter: int, is_addr: bool, module: bytes) -> None:
+        """Add one symbol of a module, whose type is nm(1)'s letter. is_addr: at() may name it. FormatError: no room."""
+        if not lib.pk_symtab_put(self._tab, name, len(name), value, size, letter, is_addr, module, len(module)):
+            raise FormatError(f"{self.path}: {TOO_MUCH}")
+
+    def chain(self, load: Callable[[], Symbols | None]) -> None:
+        """Let the names that `load` gives, once they are needed, stand behind these. None: it has none, and what was
+        chained before counts."""
+        self._chained.append(load)
+
+    @property
+    def modules(self) -> Symbols | None:
+        """What is chained behind these, read now if it was not yet; None if nothing is."""
+        if self._chained:
+            with self._lock:
+                if not self._loading:  # else the one that reads them looks for a name of the kernel
+                    self._loading = True
+                    try:
+                        tables = (load() for load in reversed(self._chained))
+                        self._modules = next((table for table in tables if table is not None), None)
+                        self._chained = []
+                    finally:
+                        self._loading = False
+        return self._modules
 
     def slide(self, start: int, delta: int) -> None:
         """Move all symbols from an address on: a kernel that runs elsewhere than it was linked (KASLR)."""
         lib.pk_symtab_slide(self._tab, start, delta % (1 << 64))
+        self._moved = start, delta
+
+    def held(self, name: str, n: int) -> bytes | None:
+        """Up to n bytes that the file holds at a symbol; None if it has no such symbol, or no bytes there."""
+        found, (start, delta) = self.find(name), self._moved
+        if found is None:
+            return None
+        return self.contents(found.value - (delta if found.value >= start + delta else 0), n)
 
     def nlist(self, names: Iterable[str]) -> Iterator[tuple[int, int, int, int] | None]:
         """(n_value, n_type, n_other, n_desc) of each name by the rules of nlist(3); None for one that is not there."""
@@ -102,29 +163,46 @@ class Symbols(Mapping[str, int]):
         own = self.format == "a.out"  # in ELF the last two mean something else, and nlist(3) leaves them 0
         for name in names:
             raw = _encoded(name)
-            if not lookup(tab, raw, len(raw), own, out):
-                yield None
-            else:
+            if lookup(tab, raw, len(raw), own, out):
                 kind, desc = out.type, out.desc
                 rest = (_signed(out.other, 8), _signed(desc, 16)) if own else (0, 0)
                 yield out.value, n_type(kind, desc), *rest
+            elif (modules := self.modules) is not None:
+                yield from modules.nlist([name])
+            else:
+                yield None
 
     def find(self, name: str) -> Symbol | None:
-        """The last symbol of exactly this name."""
+        """The last symbol of exactly this name, of the kernel's own."""
         raw = _encoded(name)
         out = ffi.new("pk_symbol *")
         return _export(out) if lib.pk_symtab_find(self._tab, raw, len(raw), out) else None
 
     def loose(self, name: str) -> Symbol | None:
-        """As find(), with C's leading underscore taken off or added if need be."""
-        found = self.find(name)
-        if found is None and name.startswith("_"):
-            found = self.find(name[1:])
-        return found if found is not None else self.find("_" + name)
+        """The last symbol of this name; if there is none, with C's leading underscore taken off or added."""
+        for spelling in (name, name[1:] if name.startswith("_") else name, "_" + name):
+            found = self.find(spelling)
+            if found is None and (modules := self.modules) is not None:
+                found = modules.find(spelling)
+            if found is not None:
+                return found
+        return None
+
+    def letter(self, symbol: Symbol) -> str:
+        """The letter that nm(1) has for one of these symbols."""
+        if symbol.module is not None and self._modules is not None:
+            return self._modules._letter(symbol.type, symbol.desc)
+        return self._letter(symbol.type, symbol.desc)
 
     def at(self, addr: int) -> tuple[str, int] | None:
         """(name, offset) of the closest symbol at or below an address; None if there is none, or only the last of
         all, which ends more than a page before."""
+        found = self._at(addr)
+        if (found is None or found[1] >= FAR) and (modules := self.modules) is not None:
+            return modules.at(addr) or found
+        return found
+
+    def _at(self, addr: int) -> tuple[str, int] | None:
         out = ffi.new("pk_symbol *")
         if not 0 <= addr < 1 << 64:
             return None
@@ -154,12 +232,14 @@ class Symbols(Mapping[str, int]):
 
         return symbol
 
-    def all(self) -> Iterator[Symbol]:
-        """Every symbol, in the table's order."""
+    def all(self, *, modules: bool = False) -> Iterator[Symbol]:
+        """Every symbol of the kernel's own, in the table's order; then, if asked for, those of its modules."""
         out = ffi.new("pk_symbol *")
-        for i in range(len(self)):
+        for i in range(lib.pk_symtab_len(self._tab)):
             lib.pk_symtab_get(self._tab, i, out)
             yield _export(out)
+        if modules and (chained := self.modules) is not None:
+            yield from chained.all()
 
     def __getitem__(self, name: str) -> int:
         found = self.loose(name)
@@ -171,13 +251,11 @@ class Symbols(Mapping[str, int]):
         return isinstance(name, str) and self.loose(name) is not None
 
     def __iter__(self) -> Iterator[str]:
-        out = ffi.new("pk_symbol *")
-        for i in range(len(self)):
-            lib.pk_symtab_get(self._tab, i, out)
-            yield _name(out)
+        return (symbol.name for symbol in self.all(modules=True))
 
     def __len__(self) -> int:
-        return int(lib.pk_symtab_len(self._tab))
+        modules = self.modules
+        return int(lib.pk_symtab_len(self._tab)) + (len(modules) if modules is not None else 0)
 
 
 def _signed(value: int, bits: int) -> int:
@@ -192,12 +270,13 @@ def _encoded(name: str) -> bytes:
         return name.encode("utf-8", "surrogatepass")
 
 
-def _name(out: Any) -> str:
-    return bytes(ffi.buffer(out.name, out.name_len)).decode("utf-8", "surrogateescape")
+def _text(at: Any, size: int) -> str:
+    return bytes(ffi.buffer(at, size)).decode("utf-8", "surrogateescape")
 
 
 def _export(out: Any) -> Symbol:
-    return Symbol(_name(out), out.value, out.size, out.type, out.other, out.desc, out.order)
+    name, module = _text(out.name, out.name_len), _text(out.module, out.module_len) if out.module_len else None
+    return Symbol(name, out.value, out.size, out.type, out.other, out.desc, out.order, module)
 
 
 # A probe takes an open kernel file and gives its symbols, or None if the file is of another format.

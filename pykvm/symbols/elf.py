@@ -1,10 +1,11 @@
-"""ELF kernels (elf(5)): the first SHT_SYMTAB section."""
+"""ELF kernels (elf(5)): the first SHT_SYMTAB section; what the file says of itself."""
 
 from __future__ import annotations
 
 import mmap
 import struct
 import zlib
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from elftools.common.exceptions import ELFError
@@ -24,7 +25,7 @@ MACHINES = {
     "EM_X86_64": "x86_64",
     "EM_AARCH64": "aarch64",
     "EM_ARM": "arm",
-    "EM_RISCV": "riscv",
+    "EM_RISCV": "riscv32",
     "EM_PPC": "powerpc",
     "EM_PPC64": "powerpc64",
     "EM_MIPS": "mips",
@@ -32,6 +33,7 @@ MACHINES = {
     "EM_68K": "m68k",
     "EM_ALPHA": "alpha",
 }
+WIDE = {"riscv32": "riscv64", "s390": "s390x"}  # where ELFCLASS64 makes another machine
 OLF_MAGIC = b"\x7fOLF"  # OpenBSD's spelling of ELF, <sys/exec_olf.h>
 # symbol_at: NOTYPE, OBJECT, FUNC, GNU_IFUNC; defined in a section (not SHN_UNDEF, SHN_ABS, SHN_COMMON).
 _ADDR_TYPES = 1 << 0 | 1 << 1 | 1 << 2 | 1 << 10
@@ -46,6 +48,12 @@ DAMAGED = (
     NotImplementedError, RecursionError, TypeError, ValueError,
 )  # fmt: skip
 MAX_SECTIONS = 1 << 14
+MAX_NOTES = 1 << 16  # bytes of a note section that are looked at
+NT_GNU_BUILD_ID = 3
+SHF_WRITE, SHF_ALLOC, SHF_EXECINSTR = 1, 2, 4
+# nm(1)'s letters for what is in no section of the file, and for weak and other special symbols.
+_NO_SECTION = {SHN_UNDEF: "u", SHN_ABS: "a", SHN_COMMON: "c"}
+STB_GLOBAL, STB_WEAK, STT_GNU_IFUNC = 1, 2, 10
 
 
 def layout(bits: int, big_endian: bool) -> SymbolLayout:
@@ -105,11 +113,16 @@ class _Renamed:
 def _read(file: HostFile, elf: ELFFile, data: mmap.mmap) -> Symbols:
     bits = elf.elfclass
     machine = MACHINES.get(elf["e_machine"], str(elf["e_machine"]))
+    if bits == 64:
+        machine = WIDE.get(machine, machine)
     big_endian = not elf.little_endian
-    symbols = Symbols(file.path, machine, "big" if big_endian else "little", n_type)
+    count = _bounded(file, "e_shnum", elf.num_sections(), elf["e_shentsize"])
+    sections = [elf._get_section_header(i) for i in range(count)]
+    symbols = Symbols(file.path, machine, "big" if big_endian else "little", n_type, _letters(sections))
     symbols.format = "ELF"
-    for i in range(_bounded(file, "e_shnum", elf.num_sections(), elf["e_shentsize"])):
-        header = elf._get_section_header(i)
+    symbols.contents = _contents(file, sections)
+    symbols.build_id = _build_id(file, sections, ">" if big_endian else "<")
+    for header in sections:
         if header["sh_type"] != "SHT_SYMTAB":
             continue
         strings = elf._get_section_header(header["sh_link"])
@@ -120,6 +133,69 @@ def _read(file: HostFile, elf: ELFFile, data: mmap.mmap) -> Symbols:
         symbols.add_table(table, table.nbytes // shape.entry_size, names, shape)
         break
     return symbols
+
+
+def _letters(sections: Sequence[Any]) -> Callable[[int, int], str]:
+    """nm(1)'s letter of st_info and st_shndx, by the flags of the section that the symbol is in."""
+    kinds = []
+    for header in sections:
+        flags = header["sh_flags"]
+        if flags & SHF_EXECINSTR:
+            kinds.append("t")
+        elif header["sh_type"] == "SHT_NOBITS" and flags & SHF_ALLOC:
+            kinds.append("b")
+        else:
+            kinds.append("d" if flags & SHF_WRITE else "r" if flags & SHF_ALLOC else "n")
+
+    def letter(info: int, shndx: int) -> str:
+        kind, binding = info & 0xF, info >> 4
+        if binding == STB_WEAK:
+            found = "v" if kind == STT_OBJECT else "w"
+            return found if shndx == SHN_UNDEF else found.upper()
+        found = "i" if kind == STT_GNU_IFUNC else _NO_SECTION.get(shndx) or kinds[shndx : shndx + 1] or "?"
+        return found[0].upper() if binding == STB_GLOBAL or shndx in (SHN_UNDEF, SHN_COMMON) else found[0]
+
+    return letter
+
+
+def _contents(file: HostFile, sections: Sequence[Any]) -> Callable[[int, int], bytes | None]:
+    """What the file holds for an address of its memory image: up to n bytes, None if it holds none."""
+    held = [
+        (header["sh_addr"], header["sh_size"], header["sh_offset"])
+        for header in sections
+        if header["sh_flags"] & SHF_ALLOC and header["sh_type"] != "SHT_NOBITS" and header["sh_addr"]
+    ]
+
+    def contents(addr: int, n: int) -> bytes | None:
+        for start, size, offset in held:
+            if start <= addr < start + size:
+                return file.pread(offset + addr - start, min(n, start + size - addr))
+        return None
+
+    return contents
+
+
+def _build_id(file: HostFile, sections: Sequence[Any], order: str) -> str | None:
+    for header in sections:
+        if header["sh_type"] == "SHT_NOTE":
+            found = build_id(file.pread(header["sh_offset"], min(header["sh_size"], MAX_NOTES)), order)
+            if found is not None:
+                return found
+    return None
+
+
+def build_id(notes: bytes, order: str) -> str | None:
+    """The linker's BUILD-ID among notes (elf(5)), in hexadecimal; None if it is not there. order: struct's."""
+    at = 0
+    while at + 12 <= len(notes):
+        namesz, descsz, kind = struct.unpack_from(order + "III", notes, at)
+        name, desc = at + 12, at + 12 + (namesz + 3 & ~3)
+        if desc + descsz > len(notes):
+            return None
+        if kind == NT_GNU_BUILD_ID and notes[name : name + namesz] == b"GNU\0" and 0 < descsz <= 64:
+            return notes[desc : desc + descsz].hex()
+        at = desc + (descsz + 3 & ~3)
+    return None
 
 
 def _bounded(file: HostFile, field: str, count: int, entry_size: int) -> int:

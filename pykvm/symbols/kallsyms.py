@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from array import array
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pykvm._native.ffi import ffi, lib
 from pykvm.errors import FormatError
@@ -13,44 +14,76 @@ from pykvm.symbols.base import TOO_MUCH, Symbols
 if TYPE_CHECKING:
     from pykvm.memory import Memory
 
-MAX_COUNT = 1 << 22
+MAX_COUNT = 1 << 21
 NAMES_MAX = 64 << 20
-CHUNK = 1 << 20
-TABLES = ("names", "num_syms", "token_table", "token_index", "offsets", "relative_base")
 N_TEXT, N_DATA, N_BSS, N_ABS, N_EXT = 4, 6, 8, 2, 1
 
 
-def n_type(letter: int, _: int) -> int:
+def n_type(kind: int, _: int) -> int:
     """nm(1)'s letter as <a.out.h>'s type."""
-    char = chr(letter)
-    kind = {"t": N_TEXT, "w": N_TEXT, "b": N_BSS, "a": N_ABS}.get(char.lower(), N_DATA)
-    return kind | (N_EXT if char.isupper() else 0)
+    char = chr(kind)
+    found = {"t": N_TEXT, "w": N_TEXT, "b": N_BSS, "a": N_ABS}.get(char.lower(), N_DATA)
+    return found | (N_EXT if char.isupper() else 0)
 
 
-def read(memory: Memory, path: str, info: VmcoreInfo, machine: str, byteorder: str, percpu: bool) -> Symbols | None:
-    """The symbols at the addresses that VMCOREINFO gives (Linux 6.0 and newer); None if it gives none.
+def letter(kind: int, _: int) -> str:
+    """The type is nm(1)'s letter itself."""
+    return chr(kind)
 
-    percpu: offsets of 0 and more are absolute (per-CPU) values, as x86-64 has them. FormatError if the tables make
-    no sense, AddressError if they were left out of the dump.
-    """
-    where = {name: info.symbol(f"kallsyms_{name}") for name in TABLES}
-    if any(value is None for value in where.values()):
+
+class Tables(NamedTuple):
+    """Where the tables lie. `values` are kallsyms_offsets, which belong to what is at `relative_base`; or, with no
+    relative_base, kallsyms_addresses (kernels before 4.6, and up to 6.10 those without KALLSYMS_BASE_RELATIVE)."""
+
+    num_syms: int
+    names: int
+    token_table: int
+    token_index: int
+    values: int
+    relative_base: int | None
+
+
+def told(info: VmcoreInfo) -> Tables | None:
+    """What VMCOREINFO says (Linux 6.0 and newer); None if it does not."""
+    names = ("num_syms", "names", "token_table", "token_index", "offsets", "relative_base", "addresses")
+    at = {name: info.symbol(f"kallsyms_{name}") for name in names}
+    offsets, base, addresses = at.pop("offsets"), at.pop("relative_base"), at.pop("addresses")
+    found = {name: value for name, value in at.items() if value is not None}
+    if len(found) < len(at):
         return None
-    at: dict[str, int] = {name: value or 0 for name, value in where.items()}
-    count = memory.read_u32(at["num_syms"])
+    if offsets is not None and base is not None:
+        return Tables(**found, values=offsets, relative_base=base)
+    return Tables(**found, values=addresses, relative_base=None) if addresses is not None else None
+
+
+class Kernel(NamedTuple):
+    """The kernel whose tables are read: `path` is its dump's, for errors; `known` are addresses of some of its names."""
+
+    path: str
+    machine: str
+    byteorder: str
+    pointer_size: int
+    known: Mapping[str, int]
+
+
+def read(memory: Memory, kernel: Kernel, tables: Tables) -> Symbols:
+    """The symbols of these tables, by the rule for their values that makes those come out that are known.
+
+    FormatError if the tables make no sense or no rule does, AddressError if they were left out of the dump.
+    """
+    path, order = kernel.path, _order(kernel)
+    count = memory.read_u32(tables.num_syms)
     if not 0 < count <= MAX_COUNT:
         raise FormatError(f"{path}: kallsyms_num_syms is {count}")
-    index = memory.read(at["token_index"], 512)
-    order = "<" if byteorder == "little" else ">"
-    token_index = memoryview(array("H", [int.from_bytes(index[i : i + 2], _order(order)) for i in range(0, 512, 2)]))
-    tokens = memory.read(at["token_table"], max(token_index) + 256)
-    offsets = memory.read(at["offsets"], 4 * count)
+    raw = memory.read(tables.token_index, 512)
+    index = array("H", [int.from_bytes(raw[i : i + 2], order) for i in range(0, 512, 2)])
+    tokens = memory.read(tables.token_table, max(index) + 256)
+    value_size = 4 if tables.relative_base is not None else kernel.pointer_size
+    values = memory.read(tables.values, value_size * count)
     # The names' size is nowhere: they end before the next of the tables.
-    limit = min((a - at["names"] for a in at.values() if a > at["names"]), default=NAMES_MAX)
-    names = memory.read(at["names"], min(limit, NAMES_MAX))
-    symbols = Symbols(path, machine, byteorder, n_type)
-    symbols.format = "kallsyms"
-    keep: list[Any] = [ffi.from_buffer(names), ffi.from_buffer("char[]", tokens), ffi.from_buffer(offsets)]
+    limit = min((at - tables.names for at in tables if at is not None and at > tables.names), default=NAMES_MAX)
+    names = memory.read(tables.names, min(limit, NAMES_MAX))
+    keep: list[Any] = [ffi.from_buffer(names), ffi.from_buffer("char[]", tokens), ffi.from_buffer(values)]
     table = ffi.new(
         "pk_kallsyms *",
         {
@@ -59,20 +92,46 @@ def read(memory: Memory, path: str, info: VmcoreInfo, machine: str, byteorder: s
             "tokens": keep[1],
             "tokens_size": len(tokens),
             "count": count,
-            "token_index": ffi.from_buffer("uint16_t[]", token_index),
-            "offsets": ffi.cast("uint8_t *", keep[2]),
-            "base": memory.read_ptr(at["relative_base"]),
-            "absolute_percpu": percpu,
-            "big_endian": byteorder == "big",
+            "token_index": ffi.from_buffer("uint16_t[]", index),
+            "values": ffi.cast("uint8_t *", keep[2]),
+            "value_size": value_size,
+            "base": memory.read_ptr(tables.relative_base) if tables.relative_base is not None else 0,
+            "big_endian": kernel.byteorder == "big",
         },
     )
-    got = lib.pk_symtab_add_kallsyms(symbols.core, table)
-    if got < 0:
-        raise FormatError(f"{path}: kallsyms: {TOO_MUCH}")
-    if got != count:
-        raise FormatError(f"{path}: kallsyms: symbol {got} of {count} (kallsyms_num_syms) makes no sense")
-    return symbols
+    problem = ""
+    for rule in _rules(tables, values, order):
+        symbols = Symbols(path, kernel.machine, kernel.byteorder, n_type, letter)
+        symbols.format = "kallsyms"
+        table.rule = rule
+        got = lib.pk_symtab_add_kallsyms(symbols.core, table)
+        if got < 0:
+            raise FormatError(f"{path}: kallsyms: {TOO_MUCH}")
+        if got != count:
+            raise FormatError(f"{path}: kallsyms: symbol {got} of {count} (kallsyms_num_syms) makes no sense")
+        wrong = next(_disagreements(symbols, kernel.known), None)
+        if wrong is None:
+            return symbols
+        problem = problem or wrong
+    raise FormatError(f"{path}: kallsyms: {problem}")
 
 
-def _order(order: str) -> Any:
-    return "little" if order == "<" else "big"
+def _order(kernel: Kernel) -> Any:
+    return kernel.byteorder
+
+
+def _rules(tables: Tables, values: bytes, order: Any) -> Iterator[int]:
+    """The rules for values, the likelier first. x86-64 kernels for several CPUs had KALLSYMS_ABSOLUTE_PERCPU up to
+    6.14: then the values of all but per-CPU symbols are negative, and those come last."""
+    if tables.relative_base is None:
+        yield lib.PK_KALLSYMS_ADDRESSES
+        return
+    rules = [lib.PK_KALLSYMS_OFFSETS, lib.PK_KALLSYMS_PERCPU]
+    yield from rules if int.from_bytes(values[-4:], order, signed=True) >= 0 else reversed(rules)
+
+
+def _disagreements(symbols: Symbols, known: Mapping[str, int]) -> Iterator[str]:
+    for name, addr in known.items():
+        found = symbols.find(name)
+        if found is not None and found.value != addr:
+            yield f"{name} is at {found.value:#x}, by VMCOREINFO at {addr:#x}"

@@ -19,8 +19,8 @@ typedef struct {
 typedef struct {
     uint64_t value, size;
     uint64_t order;             /* position in the table */
-    const char *name;           /* not NUL-terminated */
-    uint32_t name_len;
+    const char *name, *module;  /* not NUL-terminated; module: NULL, or whose symbol it is */
+    uint32_t name_len, module_len;
     uint16_t desc;
     uint8_t type, other;
 } pk_symbol;
@@ -36,23 +36,9 @@ void pk_symtab_free(pk_symtab *tab);
    later entry is found. */
 int64_t pk_symtab_add(pk_symtab *tab, const void *entries, uint64_t count, const char *strings,
                       uint64_t strings_size, const pk_symlayout *layout);
-/* Linux's kallsyms: names in tokens, each behind its type letter (which becomes
-   the symbol's type). With absolute_percpu, offsets of 0 and more are values and
-   the others count down from base - 1; else all are added to base. */
-typedef struct {
-    const uint8_t *names;
-    uint64_t names_size;
-    const char *tokens;
-    uint32_t tokens_size;
-    uint32_t count;
-    const uint16_t *token_index;    /* 256 */
-    const uint8_t *offsets;         /* 4 bytes each */
-    uint64_t base;
-    int absolute_percpu, big_endian;
-} pk_kallsyms;
-
-/* How many symbols could be read (all: count), or -1 as pk_symtab_add. */
-int64_t pk_symtab_add_kallsyms(pk_symtab *tab, const pk_kallsyms *k);
+/* Add one symbol, of a module (NULL: of none). is_addr: pk_symtab_at may name it. 1, or 0 where it says -1 above. */
+int pk_symtab_put(pk_symtab *tab, const char *name, uint32_t len, uint64_t value, uint64_t size, uint8_t type,
+                  int is_addr, const char *module, uint32_t module_len);
 /* Add delta to all values from `from` on: a kernel that was moved after it was
    linked. Before the first pk_symtab_at. */
 void pk_symtab_slide(pk_symtab *tab, uint64_t from, uint64_t delta);

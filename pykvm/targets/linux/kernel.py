@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from pykvm.errors import FormatError, KvmError
+from pykvm.errors import KvmError
 from pykvm.images.base import Image
 from pykvm.images.vmcoreinfo import VmcoreInfo
 from pykvm.memory import Memory
 from pykvm.records import ProcessRecord
-from pykvm.symbols import kallsyms
 from pykvm.symbols.base import Symbols
 from pykvm.targets.base import Message, Parts, Target, Thread, Translation
-from pykvm.targets.linux import facts, log, tasks, user
+from pykvm.targets.linux import carried, facts, identity, log, modules, tasks, user
 from pykvm.targets.linux.platform import Platform, Tables
 from pykvm.types import btf, layout
 
@@ -37,7 +36,7 @@ class Linux(Target):
 
     def translation(self, image: Image, symbols: Symbols | None) -> Translation | None:
         if symbols is not None:
-            self._fit(image, symbols)
+            identity.fit(self, image, symbols)
         return self.platform.kernel(self.tables(image))
 
     def tables(self, image: Image) -> Tables:
@@ -46,29 +45,13 @@ class Linux(Target):
             self._tables = self.platform.find(self.vmcoreinfo, image)
         return self._tables
 
-    def _fit(self, image: Image, symbols: Symbols) -> None:
-        """Move a kernel file's symbols to where the kernel ran, and see that it is that kernel."""
-        offset = self.vmcoreinfo.hexadecimal("KERNELOFFSET") or 0
-        if symbols.machine != self.machine:
-            raise FormatError(
-                f"bad namelist: {symbols.path} is of {symbols.machine}, the dump {image.path} of {self.machine}"
-            )
-        symbols.slide(self.platform.text_start, offset)
-        for name in ("init_uts_ns", "swapper_pg_dir"):
-            told, found = self.vmcoreinfo.symbol(name), symbols.find(name)
-            if told is not None and found is not None and told != found.value:
-                raise FormatError(
-                    f"bad namelist: {symbols.path} is not the kernel of {image.path} "
-                    f"({self.vmcoreinfo.text('OSRELEASE')}, BUILD-ID {self.vmcoreinfo.text('BUILD-ID')}): "
-                    f"{name} is at {found.value:#x}, in the dump at {told:#x}"
-                )
-
     def own_symbols(self, memory: Memory, image: Image) -> Symbols | None:
-        percpu = self.platform.percpu_absolute
-        return kallsyms.read(memory, image.path, self.vmcoreinfo, self.machine, self.byteorder, percpu)
+        return carried.symbols(self, image)
 
     def check(self, parts: Parts) -> None:
         """Read the types that the kernel carries; without them there is memory, but no processes."""
+        identity.check(self, parts)
+        parts.symbols.chain(lambda: modules.read(self, parts))
         start, stop = parts.symbols.find("__start_BTF"), parts.symbols.find("__stop_BTF")
         if start is None or stop is None:
             return

@@ -1,0 +1,183 @@
+"""kallsyms found by its looks, in the memory of kernels whose VMCOREINFO does not say where it is (before Linux 6.0).
+
+scripts/kallsyms.c writes, each at a multiple of a long:
+
+    up to 6.3   addresses, or offsets and relative_base; num_syms, names, markers, (6.2 and 6.3: seqs_of_names,)
+                token_table, token_index
+    since 6.4   num_syms, names, markers, token_table, token_index, offsets, relative_base, seqs_of_names
+
+The token table is easily seen: the 256 strings for the bytes of names, of which those of the digits are the digits
+themselves, and behind it 256 half-words that say where each of them begins.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from itertools import islice
+from typing import TYPE_CHECKING, NamedTuple
+
+from pykvm._native.ffi import ffi, lib
+from pykvm.errors import KvmError
+from pykvm.progress import Progress
+from pykvm.symbols import kallsyms
+from pykvm.symbols.base import Symbols
+from pykvm.symbols.kallsyms import Kernel, Tables
+
+if TYPE_CHECKING:
+    from pykvm.memory import Memory
+
+PAGE = 4096
+CHUNK = 1 << 20
+DIGITS = b"".join(b"%d\0" % i for i in range(10))
+FIRST_DIGIT = ord("0")
+TOKENS_MAX = 1 << 16  # the index has 16 bits
+BEFORE = (4 << 20, 32 << 20)  # how far before the token table its names are looked for: few kernels need the second
+CANDIDATES = 4  # token tables looked at: a kernel has one
+MATCHES = 256  # digits looked at
+NEAR = 1 << 31  # from relative_base to _stext
+
+
+class Tokens(NamedTuple):
+    """kallsyms_token_table and kallsyms_token_index, by address."""
+
+    table: int
+    index: int
+
+
+class Piece(NamedTuple):
+    """Memory in one piece."""
+
+    addr: int
+    data: bytes
+
+
+def find(memory: Memory, kernel: Kernel, start: int, size: int) -> Symbols | None:
+    """The symbols of the kernel whose image lies in `size` bytes from `start`; None if its kallsyms is not there.
+
+    At least one name that is known (kernel.known) must come out as it is known.
+    """
+    progress = Progress(f"looking for kallsyms in {kernel.path}", size)
+    try:
+        for tokens in islice(_token_tables(memory, kernel, start, size, progress), CANDIDATES):
+            for tables in _tables(memory, kernel, tokens, start):
+                try:
+                    symbols = kallsyms.read(memory, kernel, tables)
+                except KvmError:
+                    continue
+                if any(symbols.find(name) is not None for name in kernel.known):
+                    return symbols
+    finally:
+        progress.done()
+    return None
+
+
+def _token_tables(memory: Memory, kernel: Kernel, start: int, size: int, progress: Progress) -> Iterator[Tokens]:
+    before, matches = Piece(0, b""), 0
+    for piece in _pieces(memory, start, start + size):
+        progress.update(piece.addr - start)
+        if before.addr + len(before.data) == piece.addr:  # the digits may lie across the two
+            tail = before.data[-len(DIGITS) + 1 :]
+            piece = Piece(piece.addr - len(tail), tail + piece.data)
+        at = piece.data.find(DIGITS)
+        while at >= 0 and matches < MATCHES:
+            matches += 1
+            tokens = _tokens(memory, kernel, piece.addr + at)
+            if tokens is not None:
+                yield tokens
+            at = piece.data.find(DIGITS, at + 1)
+        before = piece
+
+
+def _tokens(memory: Memory, kernel: Kernel, digits: int) -> Tokens | None:
+    """The tables around the token of the digit 0, if they are that: the index must be what the table says."""
+    align = kernel.pointer_size
+    behind = _readable(memory, digits, TOKENS_MAX + align + 512)
+    strings = behind.split(b"\0", 256 - FIRST_DIGIT)
+    if len(strings) <= 256 - FIRST_DIGIT:
+        return None
+    at = _up(digits + len(behind) - len(strings[-1]), align)
+    raw = behind[at - digits : at - digits + 512]
+    if len(raw) < 512:
+        return None
+    index = struct.unpack(("<" if kernel.byteorder == "little" else ">") + "256H", raw)
+    table = digits - index[FIRST_DIGIT]
+    strings[:-1] = [*_readable(memory, table, digits - table).split(b"\0")[:-1], *strings[:-1]]
+    where = 0
+    for i, string in enumerate(strings[:-1]):
+        if i == 256 or index[i] != where:
+            return None
+        where += len(string) + 1
+    return Tokens(table, at) if len(strings) == 257 else None
+
+
+def _tables(memory: Memory, kernel: Kernel, tokens: Tokens, stext: int) -> Iterator[Tables]:
+    """The tables that belong to these tokens, by every order in which they were ever written."""
+    size = kernel.pointer_size
+    found = None
+    for far in BEFORE:
+        piece = _before(memory, tokens.table, far)
+        place = ffi.new("pk_kallsyms_place *")
+        view = ffi.from_buffer("uint8_t[]", piece.data)
+        if lib.pk_kallsyms_find(view, len(piece.data), size, kernel.byteorder == "big", place):
+            found = place
+            break
+        if len(piece.data) < far:
+            break
+    if found is None:
+        return
+    count = found.count
+    num_syms, names = piece.addr + found.num_syms, piece.addr + found.names
+    behind = tokens.index + 512
+    # Oracle's 5.4 has kallsyms_sizes, a long for each symbol, before num_syms.
+    bases = [_up(behind + 4 * count, size), num_syms - size, num_syms - size * count - size]
+    offsets = [behind, *((base - 4 * count) // size * size for base in bases[1:])]
+    for values, base in zip(offsets, bases, strict=True):
+        try:
+            if abs(memory.read_ptr(base) - stext) < NEAR:
+                yield Tables(num_syms, names, *tokens, values, base)
+        except KvmError:
+            continue
+    for values in (num_syms - size * count, behind):
+        yield Tables(num_syms, names, *tokens, values, None)
+
+
+def _up(addr: int, align: int) -> int:
+    return -(-addr // align) * align
+
+
+def _pieces(memory: Memory, start: int, end: int) -> Iterator[Piece]:
+    """What can be read of a range, in pieces of up to CHUNK bytes."""
+    at, step = start, CHUNK
+    while at < end:
+        data = _readable(memory, at, min(step, end - at))
+        if data:
+            yield Piece(at, data)
+        at += len(data)
+        if len(data) == step:
+            step = CHUNK
+        else:  # a hole: page by page to its end
+            at, step = (at // PAGE + (not data)) * PAGE, PAGE
+
+
+def _before(memory: Memory, end: int, size: int) -> Piece:
+    """Up to `size` bytes that end at an address and can be read in one piece, from a page's start on."""
+    parts: list[bytes] = []
+    at = end
+    while size > 0:
+        step = at % PAGE or PAGE
+        data = _readable(memory, at - step, step)
+        if len(data) < step:
+            break
+        parts.append(data)
+        at -= step
+        size -= step
+    return Piece(at, b"".join(reversed(parts)))
+
+
+def _readable(memory: Memory, addr: int, size: int) -> bytes:
+    """Up to `size` bytes at an address: as many as can be read in one piece."""
+    if not 0 <= addr < 1 << 64 or size <= 0:
+        return b""
+    buf, fault = bytearray(size), ffi.new("pk_fault *")
+    return bytes(buf[: memory.transfer(lib.pk_space_read, addr, ffi.from_buffer(buf), size, fault)])
