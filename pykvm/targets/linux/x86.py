@@ -41,5 +41,5 @@ def _i386(info: VmcoreInfo, image: Image) -> list[Tables]:
     return found
 
 
-X86_64 = Platform("x86_64", 8, x86_64.VA_MASK, TEXT_START, _x86_64, percpu_absolute=True)
+X86_64 = Platform("x86_64", 8, x86_64.VA_MASK, TEXT_START, _x86_64)
 I386 = Platform("i386", 4, i386.VA_MASK, PAGE_OFFSETS[-1], _i386)
