@@ -149,7 +149,7 @@ class Kvm(Memory):
         if self._kernel is not None and self._symbols is None:
             if headless:
                 return
-            raise FormatError(f"bad namelist: {self._kernel.path}: not an object file (ELF or a.out)")
+            raise FormatError(f"bad namelist: {self._kernel.path}: not an object file (ELF or a.out) or list of names")
         target = targets.recognise(image, self._symbols)
         if target is not None:
             self._start(image, target)
@@ -216,8 +216,13 @@ class Kvm(Memory):
     def _missing(self, name: str) -> int:
         found = None if self._symbols is None else self._symbols.loose(name)
         if found is None:
-            raise self.note(KvmError(CLOSED if self._closed else f"{name}: no such symbol"))
+            raise self.note(KvmError(CLOSED if self._closed else f"{name}: no such symbol{self._left_out()}"))
         return found.value
+
+    def _left_out(self) -> str:
+        """Why names of modules may be missing, if they may be."""
+        modules = None if self._symbols is None else self._symbols.modules
+        return f" ({modules.flaw})" if modules is not None and modules.flaw else ""
 
     # -- what the handle is looking at ----------------------------------------------------------------------
 
@@ -263,7 +268,7 @@ class Kvm(Memory):
         """(name, offset) of the closest symbol at or below an address; KvmError if there is none."""
         found = self.symbols.at(addr)
         if found is None:
-            raise self.note(KvmError(f"{addr:x}: no symbol at or below this address"))
+            raise self.note(KvmError(f"{addr:x}: no symbol at or below this address{self._left_out()}"))
         return found
 
     @property

@@ -4,7 +4,7 @@
 enum {
     NAME_MAX_LEN = 1024,    /* a kernel's longest is 512 (KSYM_NAME_LEN) */
     MIN_COUNT = 257,        /* what is looked for has two markers at least */
-    MAX_COUNT = 1 << 21,
+    MAX_COUNT = 1 << 20,
     MAX_STEPS = 1 << 26,    /* names looked at in a search: a tenth of a second */
 };
 

@@ -135,7 +135,8 @@ class Symbols(Mapping[str, int]):
         """What is chained behind these, read now if it was not yet; None if nothing is."""
         if self._chained:
             with self._lock:
-                if not self._loading:  # else the one that reads them looks for a name of the kernel
+                # While they are read, their reader may look for a name of the kernel's.
+                if self._chained and not self._loading:
                     self._loading = True
                     try:
                         tables = (load() for load in reversed(self._chained))

@@ -150,10 +150,13 @@ def _letters(sections: Sequence[Any]) -> Callable[[int, int], str]:
     def letter(info: int, shndx: int) -> str:
         kind, binding = info & 0xF, info >> 4
         if binding == STB_WEAK:
-            found = "v" if kind == STT_OBJECT else "w"
-            return found if shndx == SHN_UNDEF else found.upper()
-        found = "i" if kind == STT_GNU_IFUNC else _NO_SECTION.get(shndx) or kinds[shndx : shndx + 1] or "?"
-        return found[0].upper() if binding == STB_GLOBAL or shndx in (SHN_UNDEF, SHN_COMMON) else found[0]
+            weak = "v" if kind == STT_OBJECT else "w"
+            return weak if shndx == SHN_UNDEF else weak.upper()
+        if kind == STT_GNU_IFUNC:
+            return "i"
+        found = kinds[shndx] if shndx < len(kinds) else "?"
+        found = _NO_SECTION.get(shndx, found)
+        return found.upper() if binding == STB_GLOBAL or shndx in (SHN_UNDEF, SHN_COMMON) else found
 
     return letter
 

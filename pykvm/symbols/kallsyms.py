@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pykvm._native.ffi import ffi, lib
@@ -14,8 +14,8 @@ from pykvm.symbols.base import TOO_MUCH, Symbols
 if TYPE_CHECKING:
     from pykvm.memory import Memory
 
-MAX_COUNT = 1 << 21
-NAMES_MAX = 64 << 20
+MAX_COUNT = 1 << 20  # a large kernel has a fifth of it
+NAMES_MAX = 32 << 20
 N_TEXT, N_DATA, N_BSS, N_ABS, N_EXT = 4, 6, 8, 2, 1
 
 
@@ -57,7 +57,7 @@ def told(info: VmcoreInfo) -> Tables | None:
 
 
 class Kernel(NamedTuple):
-    """The kernel whose tables are read: `path` is its dump's, for errors; `known` are addresses of some of its names."""
+    """The kernel whose tables are read: `path` is its dump's, for errors; `known` are addresses of some names."""
 
     path: str
     machine: str
@@ -78,6 +78,8 @@ def read(memory: Memory, kernel: Kernel, tables: Tables) -> Symbols:
     raw = memory.read(tables.token_index, 512)
     index = array("H", [int.from_bytes(raw[i : i + 2], order) for i in range(0, 512, 2)])
     tokens = memory.read(tables.token_table, max(index) + 256)
+    if not agree(tokens, index):
+        raise FormatError(f"{path}: kallsyms_token_index is not that of kallsyms_token_table")
     value_size = 4 if tables.relative_base is not None else kernel.pointer_size
     values = memory.read(tables.values, value_size * count)
     # The names' size is nowhere: they end before the next of the tables.
@@ -114,6 +116,17 @@ def read(memory: Memory, kernel: Kernel, tables: Tables) -> Symbols:
             return symbols
         problem = problem or wrong
     raise FormatError(f"{path}: kallsyms: {problem}")
+
+
+def agree(tokens: bytes, index: Sequence[int]) -> bool:
+    """Whether the index says where each of the 256 strings of the token table begins."""
+    where = 0
+    strings = tokens.split(b"\0", 256)
+    for start, string in zip(index, strings, strict=False):
+        if start != where:
+            return False
+        where += len(string) + 1
+    return len(strings) == 257
 
 
 def _order(kernel: Kernel) -> Any:

@@ -39,10 +39,10 @@ NEAR = 1 << 31  # from relative_base to _stext
 
 
 class Tokens(NamedTuple):
-    """kallsyms_token_table and kallsyms_token_index, by address."""
+    """kallsyms_token_table and kallsyms_token_index (where each string starts), by address."""
 
     table: int
-    index: int
+    starts: int
 
 
 class Piece(NamedTuple):
@@ -102,13 +102,7 @@ def _tokens(memory: Memory, kernel: Kernel, digits: int) -> Tokens | None:
         return None
     index = struct.unpack(("<" if kernel.byteorder == "little" else ">") + "256H", raw)
     table = digits - index[FIRST_DIGIT]
-    strings[:-1] = [*_readable(memory, table, digits - table).split(b"\0")[:-1], *strings[:-1]]
-    where = 0
-    for i, string in enumerate(strings[:-1]):
-        if i == 256 or index[i] != where:
-            return None
-        where += len(string) + 1
-    return Tokens(table, at) if len(strings) == 257 else None
+    return Tokens(table, at) if kallsyms.agree(_readable(memory, table, at - table), index) else None
 
 
 def _tables(memory: Memory, kernel: Kernel, tokens: Tokens, stext: int) -> Iterator[Tables]:
@@ -128,7 +122,7 @@ def _tables(memory: Memory, kernel: Kernel, tokens: Tokens, stext: int) -> Itera
         return
     count = found.count
     num_syms, names = piece.addr + found.num_syms, piece.addr + found.names
-    behind = tokens.index + 512
+    behind = tokens.starts + 512
     # Oracle's 5.4 has kallsyms_sizes, a long for each symbol, before num_syms.
     bases = [_up(behind + 4 * count, size), num_syms - size, num_syms - size * count - size]
     offsets = [behind, *((base - 4 * count) // size * size for base in bases[1:])]

@@ -28,8 +28,8 @@ typedef struct {
 pk_symtab *pk_symtab_new(uint64_t seed);
 void pk_symtab_free(pk_symtab *tab);
 
-/* Bytes that all names together may take: twenty times those of a large kernel. */
-#define PK_NAMES_MAX 268435456
+/* Bytes that all names together may take: five times those of a large kernel. */
+#define PK_NAMES_MAX 67108864
 
 /* Add `count` entries. How many names ran out of the string table (they are left
    out), or -1: out of memory, or of PK_NAMES_MAX. Where a name occurs twice the

@@ -48,9 +48,9 @@ class Budget:
 
     def take(self, what: str, n: int) -> None:
         """FormatError if there is not so much left."""
-        self.left[what] -= n
-        if self.left[what] < 0:
+        if n > self.left[what]:
             raise FormatError(f"the modules have too many {what}")
+        self.left[what] -= n
 
 
 class Area(NamedTuple):
@@ -124,8 +124,9 @@ class _Reader:
             if len(seen) > MAX_MODULES:
                 raise FormatError(f"more than {MAX_MODULES} modules")
             seen.add(at)
+            after = self.memory.read_ptr(at + following)
             yield at - step
-            at = self.memory.read_ptr(at + following)
+            at = after
 
     def value(self, struct: Struct, at: int, member: str) -> int:
         """A member that is a number or pointer."""
@@ -220,8 +221,10 @@ class _Reader:
         """Those of a table's entries that are defined and have a name."""
         for i, fields in enumerate(self.entry.iter_unpack(table)):
             start, info, _, section, value, size = fields if self.wide else (fields[0], *fields[3:], *fields[1:3])
+            if section == 0:
+                continue
             end = strings.find(b"\0", start, start + SYMBOL_MAX)
-            if section == 0 or end == start:
+            if end == start:
                 continue
             if end < 0:
                 raise FormatError(f"symbol {i}: its name at {start:#x} of strtab does not end")
@@ -234,4 +237,3 @@ class _Reader:
                 letter = ord(chr(letter).upper())
             placed = letter not in NOWHERE and not name.startswith((b"$", b".L", b"L0")) and self.room(areas, value) > 0
             self.symbols.put(name, value, size, letter, placed, module)
-

@@ -104,6 +104,6 @@ def refuse_foreign(image: Image, symbols: Symbols) -> None:
     """FormatError if a namelist is of another machine than its dump."""
     if image.machine is None:
         return
-    if symbols.machine not in (None, image.machine) or symbols.byteorder != image.byteorder:
+    if symbols.machine not in (None, image.machine) or symbols.byteorder not in (None, image.byteorder):
         what = symbols.machine or f"{symbols.byteorder}-endian"
         raise FormatError(f"bad namelist: {symbols.path} is of {what}, the dump {image.path} of {image.machine}")
