@@ -1,12 +1,18 @@
-"""python -m bench: everything, or the parts named: memory symbols processes open."""
+"""python -m bench: everything, or the parts named: memory symbols processes open linux."""
 
 from __future__ import annotations
 
 import sys
 
-from bench import memory, opening, processes, symbols
+from bench import linux, memory, opening, processes, symbols
 
-PARTS = {"memory": memory.run, "symbols": symbols.run, "processes": processes.run, "open": opening.run}
+PARTS = {
+    "memory": memory.run,
+    "symbols": symbols.run,
+    "processes": processes.run,
+    "open": opening.run,
+    "linux": linux.run,
+}
 
 for name in sys.argv[1:] or PARTS:
     PARTS[name]()

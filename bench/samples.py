@@ -11,8 +11,15 @@ from pathlib import Path
 
 from pykvm_fixtures import MirbsdDump, write_mirbsd
 
+from bench.repack import CODECS, repack
+
 HERE = Path(__file__).resolve().parent
 REAL = Path(os.environ.get("PYKVM_REAL") or HERE.parent.parent / "shared" / "real")
+REAL_LINUX = {
+    "ELF": "x86_64-6.12-kaslr.qemu-elf",
+    "zlib": "x86_64-6.12-kaslr.zlib-d31.kdump",
+    "zstd": "x86_64-6.12-kaslr.zstd-d23.kdump",
+}
 ROOM = tempfile.TemporaryDirectory(prefix="pykvm-bench-")
 
 
@@ -22,13 +29,46 @@ def mirbsd(processes: int) -> MirbsdDump:
     return write_mirbsd(Path(ROOM.name) / str(processes), processes=processes)
 
 
-@functools.cache
-def big_kernel() -> Path:
-    """A kernel of about 180,000 symbols: Linux's, or a synthetic one where the real files are not."""
-    packed = next(REAL.glob("linux/vmlinux*.xz"), None)
-    if packed is None:
-        return write_mirbsd(Path(ROOM.name) / "big", processes=1, extra_symbols=180_000).kernel
-    out = Path(ROOM.name) / "vmlinux"
+def _unpacked(name: str) -> Path | None:
+    """A real file, expanded once if only its .xz is there."""
+    found = REAL / "linux" / name
+    if found.exists():
+        return found
+    packed = found.with_name(name + ".xz")
+    if not packed.exists():
+        return None
+    out = Path(ROOM.name) / name
     with lzma.open(packed) as src, open(out, "wb") as dst:
         shutil.copyfileobj(src, dst)
     return out
+
+
+@functools.cache
+def linux(kind: str) -> Path | None:
+    """A real Linux dump of 128 MB: ELF, zlib, zstd; the zstd one packed anew as LZO or snappy. None without it."""
+    if kind not in CODECS:
+        return _unpacked(REAL_LINUX[kind])
+    source, out = linux("zstd"), Path(ROOM.name) / kind
+    if source is None:
+        return None
+    try:
+        repack(source, out, kind)
+    except FileNotFoundError as e:
+        print(f"  {kind}: {e}")
+        return None
+    return out
+
+
+def vmlinux(release: str) -> Path | None:
+    """The kernel with DWARF, for peers that want it: $PYKVM_BENCH_VMLINUX, or what tools/peers.sh left."""
+    given = os.environ.get("PYKVM_BENCH_VMLINUX")
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    found = Path(given) if given else cache / "pykvm" / f"vmlinux-{release}"
+    return found if found.exists() else None
+
+
+@functools.cache
+def big_kernel() -> Path:
+    """A kernel of about 180,000 symbols: Linux's, or a synthetic one where the real files are not."""
+    found = _unpacked("vmlinux-6.12.117-x86_64.nodwarf")
+    return found or write_mirbsd(Path(ROOM.name) / "big", processes=1, extra_symbols=180_000).kernel
