@@ -72,10 +72,36 @@ class ProcessRecord(StructView):
 
 
 class FileRecord(StructView):
-    """An open file: the target's struct file by its members' names; `paddr` is its kernel address."""
+    """An open file: the target's struct file by its members' names; `paddr` is its kernel address.
 
-    __slots__ = ("paddr",)
+    Where the target lists descriptors, there is one record for each: `pid` is of the process that has it, `fd` its
+    number, `path` what it is open on, a path or the system's own word for what has none ("pipe:[3141]"). Elsewhere,
+    and where it cannot be told, they are None.
+    """
 
-    def __init__(self, struct: Struct, buf: Any, base: int, byteorder: str, paddr: int) -> None:
+    __slots__ = ("fd", "paddr", "path", "pid")
+
+    def __init__(
+        self,
+        struct: Struct,
+        buf: Any,
+        base: int,
+        byteorder: str,
+        paddr: int,
+        pid: int | None = None,
+        fd: int | None = None,
+        path: str | None = None,
+    ) -> None:
         super().__init__(struct, buf, base, byteorder)
         self.paddr = paddr
+        self.pid = pid
+        self.fd = fd
+        self.path = path
+
+    def __dir__(self) -> list[str]:
+        return sorted({*super().__dir__(), "fd", "paddr", "path", "pid"})
+
+    def __repr__(self) -> str:
+        if self.pid is None:
+            return super().__repr__()
+        return f"<{self._struct.name} {self.pid} {self.fd} {self.path}>"

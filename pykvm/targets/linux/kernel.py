@@ -9,11 +9,12 @@ from pykvm.errors import KvmError
 from pykvm.images.base import Image
 from pykvm.images.vmcoreinfo import VmcoreInfo
 from pykvm.memory import Memory
-from pykvm.records import ProcessRecord
+from pykvm.records import FileRecord, ProcessRecord
 from pykvm.symbols.base import Symbols
 from pykvm.targets.base import Message, Parts, Target, Thread, Translation
-from pykvm.targets.linux import carried, facts, identity, log, modules, tasks, user
+from pykvm.targets.linux import carried, facts, files, identity, log, modules, tasks, user
 from pykvm.targets.linux.platform import Platform, Tables
+from pykvm.targets.linux.waits import Waits
 from pykvm.types import btf, layout
 
 FIXED_1 = 1 << 11  # <linux/sched/loadavg.h>
@@ -33,6 +34,7 @@ class Linux(Target):
         self.pointer_size = where.pointer_size
         self.page_size = info.decimal("PAGESIZE") or 4096
         self._tables = tables
+        self._waits: Waits | None = None
 
     def translation(self, image: Image, symbols: Symbols | None) -> Translation | None:
         if symbols is not None:
@@ -80,6 +82,16 @@ class Linux(Target):
 
     def threads(self, parts: Parts, record: ProcessRecord) -> list[Thread]:
         return tasks.threads(self, parts, record)
+
+    def waits(self, parts: Parts) -> Waits:
+        """Where tasks wait: made when it is asked for first."""
+        if self._waits is None:
+            self._waits = Waits(self, parts)
+        return self._waits
+
+    def getfiles(self, parts: Parts, op: int, arg: int) -> list[FileRecord]:
+        """The open files of all processes; op and arg select nothing."""
+        return files.getfiles(self, parts)
 
     def loadavg(self, parts: Parts) -> list[float]:
         """avenrun: three longs, in units of 1/2048."""

@@ -1,54 +1,93 @@
-"""Names of kernel threads, as /proc/PID/comm gives them: longer than task_struct's comm has room for.
+"""Names of processes, as /proc/PID/comm gives them: for kernel threads longer than task_struct's comm has room for.
 
-Source: proc_task_name() of fs/proc/array.c, get_kthread_comm() (since Linux 5.17), wq_worker_comm().
+Source: proc_task_name() of fs/proc/array.c, get_kthread_comm() (since Linux 5.17), wq_worker_comm() (since 4.18).
 """
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
-from pykvm.errors import KvmError
-from pykvm.memory import Memory
-from pykvm.types.layout import Types
+from pykvm.records import text
+from pykvm.targets.linux.columns import Member
+
+if TYPE_CHECKING:
+    from pykvm.targets.linux.batch import Batch
 
 PF_WQ_WORKER, PF_KTHREAD = 0x20, 0x00200000
-LIMIT = 64  # of what proc_task_name() makes
+LIMIT = 64  # of what proc_task_name() makes, with its NUL
+DESC = 32  # WORKER_DESC_LEN
+DYING = b"kworker/dying"
+
+MEMBERS = {
+    # struct kthread; a member of its own since Linux 5.17.
+    "kthread": Member("task", "task_struct", ("worker_private", "set_child_tid")),
+}
 
 
-def names(
-    memory: Memory, types: Types, flags: Sequence[int], kthreads: Sequence[int], comms: Sequence[bytes]
-) -> list[bytes]:
-    """The whole name of each task; what cannot be read leaves its comm."""
-    if "kthread" not in types or "full_name" not in types.struct("kthread"):
-        return list(comms)
+def short(batch: Batch) -> dict[str, Sequence[Any]]:
+    """task_struct's own."""
+    field = batch.read.types.struct("task_struct").field("comm")
+    blocks = batch.read.blocks(batch["task"], field.offset, field.size)
+    return {"raw_comm": [None if block is None else block.split(b"\0", 1)[0] for block in blocks]}
+
+
+def names(batch: Batch) -> dict[str, Sequence[Any]]:
+    """The whole name; what cannot be read of it leaves task_struct's."""
+    found: list[bytes | None] = list(batch["raw_comm"])
+    threads: list[int] = []
+    workers: list[int] = []
+    for i, flags in enumerate(batch["flags"]):
+        if flags and flags & PF_KTHREAD and found[i] is not None:
+            (workers if flags & PF_WQ_WORKER else threads).append(i)
+    _put(found, threads, _full(batch, threads))
+    _put(found, workers, _workers(batch, workers, found))
+    return {"comm": [None if name is None else text(name[: LIMIT - 1]) for name in found]}
+
+
+def _put(found: list[bytes | None], places: Sequence[int], better: Sequence[bytes | None]) -> None:
+    for i, name in zip(places, better, strict=True):
+        if name is not None:
+            found[i] = name
+
+
+def _full(batch: Batch, places: Sequence[int]) -> Sequence[bytes | None]:
+    """The names that kernel threads were made with, where they were too long."""
+    pointers = batch.read.member([batch["kthread"][i] for i in places], "kthread", "full_name")
+    return batch.read.texts(pointers, LIMIT)
+
+
+def _workers(batch: Batch, places: Sequence[int], comms: Sequence[bytes | None]) -> list[bytes | None]:
+    """A workqueue's threads: a rescuer by its queue, others by what they do (+) or did last (-)."""
+    read = batch.read
+    workers = read.member([batch["kthread"][i] for i in places], "kthread", "data")
+    pools = read.member(workers, "worker", "pool")
+    current = read.member(workers, "worker", "current_work")
+    desc = read.field("worker", "desc")
+    descs: Sequence[bytes | None] = read.blocks(workers, desc.offset, DESC) if desc else [None] * len(workers)
+    # Since Linux 6.10 the first part is made anew from the worker, before it was always comm.
+    anew = batch.parts.symbols.find("format_worker_id") is not None
+    full = _full(batch, places) if anew else [None] * len(places)
+    queues = _queues(batch, workers) if anew else full
     found = []
-    for flag, kthread, comm in zip(flags, kthreads, comms, strict=True):
-        if flag & PF_KTHREAD and kthread:
-            better = _worker if flag & PF_WQ_WORKER else _full
-            with contextlib.suppress(KvmError):
-                comm = better(memory, types, kthread, comm)
-        found.append(comm[: LIMIT - 1])
+    for i, pool, work, what, whole, queue in zip(places, pools, current, descs, full, queues, strict=True):
+        name = comms[i]
+        if name is not None and name != DYING:
+            name = b"kworker/R-" + queue if queue is not None else whole or name
+        if name is not None and pool and what and what[0]:
+            name += (b"+" if work else b"-") + what.split(b"\0", 1)[0]
+        found.append(name)
     return found
 
 
-def _full(memory: Memory, types: Types, kthread: int, comm: bytes) -> bytes:
-    name = memory.read_ptr(kthread + types.struct("kthread").offset("full_name"))
-    return memory.read_cstr(name, LIMIT) if name else comm
+def _queues(batch: Batch, workers: Sequence[int | None]) -> Sequence[bytes | None]:
+    """The names of the queues that rescuers are for."""
+    queues = batch.read.member(workers, "worker", "rescue_wq")
+    name = batch.read.field("workqueue_struct", "name")
+    if name is None or not 0 < name.size <= LIMIT:
+        return [None] * len(workers)
+    blocks = batch.read.blocks(queues, name.offset, name.size)
+    return [None if block is None else block.split(b"\0", 1)[0] for block in blocks]
 
 
-def _worker(memory: Memory, types: Types, kthread: int, comm: bytes) -> bytes:
-    """A workqueue's thread: a rescuer by its queue, another by what it does (+) or did last (-)."""
-    worker = memory.read_ptr(kthread + types.struct("kthread").offset("data"))
-    if not worker:
-        return comm
-    layout = types.struct("worker")
-    if "rescue_wq" in layout:
-        queue = memory.read_ptr(worker + layout.offset("rescue_wq"))
-        if queue:
-            comm = b"kworker/R-" + memory.read_cstr(queue + types.struct("workqueue_struct").offset("name"), LIMIT)
-    if memory.read_ptr(worker + layout.offset("pool")):
-        what = memory.read_cstr(worker + layout.offset("desc"), 32)
-        if what:
-            comm += (b"+" if memory.read_ptr(worker + layout.offset("current_work")) else b"-") + what
-    return comm
+MAKERS = {"raw_comm": short, "comm": names}

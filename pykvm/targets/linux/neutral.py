@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
-
-# All attributes of a record are computed with it.
-NONE: Mapping[str, Callable[[Any], Any]] = {}
-
 # <linux/sched.h>: what /proc shows, by the highest bit of __state | exit_state.
 TASK_REPORT = 0x7F
 TASK_UNINTERRUPTIBLE, TASK_NOLOAD = 0x2, 0x400
 TASK_IDLE = TASK_UNINTERRUPTIBLE | TASK_NOLOAD
 TASK_RTLOCK_WAIT, TASK_FROZEN = 0x1000, 0x8000
 LETTERS = "RSDTTZZI"  # running, sleeping, disk sleep, stopped, traced, dead, zombie, parked
-# MirBSD's p_stat (<sys/proc.h>) for each letter.
-BSD_STAT = {"R": 2, "S": 3, "D": 3, "I": 3, "T": 4, "Z": 5}
 
 
 def stat(state: int, exit_state: int) -> str:
@@ -27,11 +19,11 @@ def stat(state: int, exit_state: int) -> str:
     return LETTERS[((state | exit_state) & TASK_REPORT).bit_length()]
 
 
-def adjusted(utime: int, stime: int, rtime: int, prev_utime: int, prev_stime: int) -> tuple[float, float]:
-    """(user, system) seconds: the precise run time, divided as the sampled times are, never going back behind what
+def adjusted(utime: int, stime: int, rtime: int, prev_utime: int, prev_stime: int) -> tuple[int, int]:
+    """(user, system) time: the precise run time, divided as the sampled times are, never going back behind what
     was reported before (cputime_adjust()). All in nanoseconds."""
     if prev_utime + prev_stime >= rtime:
-        return prev_utime / 1e9, prev_stime / 1e9
+        return prev_utime, prev_stime
     if stime == 0:
         utime = rtime
     elif utime == 0:
@@ -42,4 +34,4 @@ def adjusted(utime: int, stime: int, rtime: int, prev_utime: int, prev_stime: in
     utime = rtime - stime
     if utime < prev_utime:
         utime, stime = prev_utime, rtime - prev_utime
-    return utime / 1e9, stime / 1e9
+    return utime, stime

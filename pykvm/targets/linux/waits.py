@@ -1,0 +1,127 @@
+"""Where a task waits: what /proc/PID/wchan says, the function of the kernel that called the scheduler.
+
+Source: get_wchan() of kernel/sched/core.c, proc_pid_wchan() of fs/proc/base.c: the first address on the stack of a
+task that is off the CPU, which is not in the scheduler itself. An answer is given only where every frame up to there
+was found by rule; so there is none for functions of modules, whose tables and names are not in the kernel's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from pykvm._native.ffi import ffi, lib
+from pykvm.errors import AddressError
+from pykvm.records import text
+from pykvm.symbols.base import Symbols
+from pykvm.targets.base import Parts
+from pykvm.targets.linux import frames, orc
+from pykvm.targets.linux.columns import Columns
+from pykvm.types.decode import CODES
+
+if TYPE_CHECKING:
+    from pykvm.targets.linux.kernel import Linux
+
+NOWHERE: tuple[None, None] = (None, None)
+TASK_RUNNING, TASK_WAKING = 0, 0x200  # <linux/sched.h>, since Linux 4.14
+MASK = 0xFFFFFFFF
+MAX_FRAMES = 16
+# What in_sched_functions() knows.
+SCHEDULER = (("__sched_text_start", "__sched_text_end"), ("__lock_text_start", "__lock_text_end"))
+TEXT = ("_stext", "_etext")
+LTO = b".llvm."  # what Clang's link-time optimisation adds to a name, and kallsyms leaves out
+
+# Return addresses that tracers put in the place of the true ones.
+TRAMPOLINES = frozenset("return_to_handler arch_rethook_trampoline __kretprobe_trampoline kretprobe_trampoline".split())
+MEMBERS = {
+    "state": ("__state", "state"),
+    "dead": ("exit_state",),
+    "queued": ("on_rq",),
+    "running": ("on_cpu",),
+    "delayed": ("se.sched_delayed",),
+}
+
+# A machine's walk over the stack of a task that is off the CPU: its return addresses, innermost first. None where the
+# kernel lacks what it needs.
+Walk = Callable[[int], Iterator[int]]
+WALKS: dict[str, tuple[Callable[[Linux, Parts, Columns], Walk | None], ...]] = {
+    "x86_64": (orc.walk, frames.x86_walk),
+    "aarch64": (frames.aarch64_walk,),
+}
+
+
+class Waits:
+    """Finds where tasks wait, for one handle."""
+
+    def __init__(self, target: Linux, parts: Parts) -> None:
+        self._parts = parts
+        read = Columns(parts.memory, target.types, target.byteorder, target.pointer_size)
+        self._text = _span(parts.symbols, *TEXT)
+        self._scheduler = [_span(parts.symbols, *names) for names in SCHEDULER]
+        self._members = {name: _reader(read, *paths) for name, paths in MEMBERS.items()}
+        self._walk: Walk | None = None
+        if self._text is not None and None not in self._scheduler and self._members["state"] is not None:
+            made = (make(target, parts, read) for make in WALKS.get(target.machine, ()))
+            self._walk = next((walk for walk in made if walk is not None), None)
+
+    def channel(self, task: int) -> tuple[str | None, int | None]:
+        """(wmesg, wchan) of a task: the function's name and address. (None, None): it does not wait, or where it
+        does cannot be told."""
+        try:
+            if not self._asleep(task) or self._walk is None:
+                return NOWHERE
+            for pc in islice(self._walk(task), MAX_FRAMES):
+                if not _within(pc, self._text):
+                    break
+                if not any(_within(pc, span) for span in self._scheduler):
+                    found = function_at(self._parts.symbols, pc)
+                    return NOWHERE if found is None or found[0] in TRAMPOLINES else found
+        except AddressError:
+            pass
+        return NOWHERE
+
+    def _asleep(self, task: int) -> bool:
+        """Whether a task is off the CPU and stays there."""
+
+        def value(name: str) -> int | None:
+            read = self._members[name]
+            return None if read is None else read(task)
+
+        state = value("state")
+        if state is None or state & MASK in (TASK_RUNNING, TASK_WAKING) or value("dead") or value("running"):
+            return False
+        # Since Linux 6.12 a task that sleeps may stay on its queue for a while.
+        return value("queued") == 0 or bool(value("delayed"))
+
+
+def _reader(read: Columns, *paths: str) -> Callable[[int], int] | None:
+    """A function that reads a member of task_struct; None if there is none."""
+    field = read.field("task_struct", *paths)
+    if field is None or field.size not in CODES:
+        return None
+    one: Callable[[int], int] = getattr(read.memory, f"read_u{8 * field.size}")
+    return lambda task: one(task + field.offset)
+
+
+def _span(symbols: Symbols, start: str, end: str) -> tuple[int, int] | None:
+    first, last = symbols.find(start), symbols.find(end)
+    return None if first is None or last is None else (first.value, last.value)
+
+
+def _within(pc: int, span: tuple[int, int] | None) -> bool:
+    return span is not None and span[0] <= pc < span[1]
+
+
+def function_at(symbols: Symbols, pc: int) -> tuple[str, int] | None:
+    """The name that kallsyms gives to a kernel address, of several at one place the first in its table; and where
+    that is."""
+    out = ffi.new("pk_symbol *")
+    if lib.pk_symtab_at(symbols.core, pc, out) <= 0:
+        return None
+    if symbols.format == "kallsyms":  # which is sorted by address
+        before = ffi.new("pk_symbol *")
+        while out.order > 0 and lib.pk_symtab_get(symbols.core, out.order - 1, before) and before.value == out.value:
+            out, before = before, out
+    name = bytes(ffi.buffer(out.name, out.name_len)).split(LTO, 1)[0]
+    return text(name), out.value
