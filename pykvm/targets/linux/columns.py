@@ -60,9 +60,7 @@ class Columns:
     def offset(self, name: str, *paths: str) -> int:
         """Its offset; KvmError if this kernel has none of them."""
         found = self.field(name, *paths)
-        if found is None:
-            raise KvmError(f"struct {name} has no member {paths[0]}")
-        return found.offset
+        return self.types.struct(name).offset(paths[0]) if found is None else found.offset
 
     def raw(self, addrs: Column, offset: int, size: int) -> tuple[bytearray, bytearray]:
         """`size` bytes at an offset from each address, and a 1 for each of them that could be read."""

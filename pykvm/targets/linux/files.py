@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from pykvm.errors import AddressError, KvmError
+from pykvm.images.hostfile import HostFile
 from pykvm.records import FileRecord
 from pykvm.targets.base import Parts
 from pykvm.targets.linux import paths, tasks
@@ -23,8 +25,8 @@ if TYPE_CHECKING:
 MAX_SLOTS = 1 << 30  # of one process: more than sysctl_nr_open_max
 CHUNK = 4096  # bytes of a bitmap that are read at a time
 # Descriptors that any dump may have; and bytes of the dump's files for each, where there are more: a descriptor is a
-# pointer, and a struct file that is mostly its own.
-FEW, BYTES = 1 << 16, 4
+# pointer, and most have a struct file of their own.
+FEW, BYTES = 1 << 16, 8
 
 
 class Table(NamedTuple):
@@ -43,7 +45,7 @@ def getfiles(target: Linux, parts: Parts) -> list[FileRecord]:
     AddressError if a process's table, or a file in it, cannot be read.
     """
     batch = tasks.everyone(target, parts)
-    room = max(FEW, sum(file.size for file in parts.image.files) // BYTES)
+    room = max(FEW, sum(_size(file) for file in parts.image.files) // BYTES)
     opened = _descriptors(batch.read, _tables(batch), room)
     found = [
         (pid, fd, file)
@@ -63,6 +65,14 @@ def getfiles(target: Linux, parts: Parts) -> list[FileRecord]:
     names = dict(zip(addrs, paths.of_files(batch, addrs), strict=True))
     order = target.byteorder
     return [FileRecord(layout, buf, base[at], order, at, pid, fd, names[at]) for pid, fd, at in found]
+
+
+def _size(file: HostFile) -> int:
+    """Bytes of a dump's file as it is, compressed or not."""
+    try:
+        return Path(file.path).stat().st_size or file.size
+    except OSError:  # it was removed since
+        return file.size
 
 
 def _tables(batch: Batch) -> dict[int, Table]:

@@ -1,4 +1,4 @@
-"""Stacks of sleeping tasks by frame pointers: AArch64, and x86-64 kernels with CONFIG_UNWINDER_FRAME_POINTER.
+"""Stacks of sleeping tasks by frame pointers: AArch64, and x86 kernels with CONFIG_UNWINDER_FRAME_POINTER.
 
 Sources: AAPCS64 (the frame record: the caller's frame pointer, the return address);
 Documentation/arch/x86/orc-unwinder.rst; arch/arm64/kernel/stacktrace.c.
@@ -6,10 +6,11 @@ Documentation/arch/x86/orc-unwinder.rst; arch/arm64/kernel/stacktrace.c.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from pykvm.errors import KvmError
+from pykvm.errors import AddressError
 from pykvm.targets.base import Parts
 from pykvm.targets.linux.columns import Columns
 
@@ -17,10 +18,13 @@ if TYPE_CHECKING:
     from pykvm.targets.linux.kernel import Linux
 
 STACK_MAX = 256 << 10  # the largest kernel stack, with all that debugging adds
-# push %rbp; mov %rsp,%rbp in both encodings of the move.
-X86_PROLOGUES = (b"\x55\x48\x89\xe5", b"\x55\x48\x8b\xec")
-ENDBR64 = b"\xf3\x0f\x1e\xfa"
-X86_NEAR = 24  # bytes: what may stand before it is an endbr64 and a call of the tracer
+# How x86 functions begin: endbr, a call of the tracer (or five bytes that do nothing), push %bp, and before long
+# mov %sp,%bp in one of its two encodings.
+X86_PROLOGUE = re.compile(rb"(?:\xf3\x0f\x1e[\xfa\xfb])?(?:.{5})?\x55.{0,12}?(?:\x89\xe5|\x8b\xec)", re.DOTALL)
+X86_NEAR = 32
+# Some that every kernel has, and that have no use for a frame pointer of their own.
+X86_SAMPLE = "schedule mutex_lock wait_for_completion io_schedule down do_exit vfs_read vfs_write".split()
+X86_ENOUGH = 5
 
 
 def aarch64_walk(target: Linux, parts: Parts, read: Columns) -> Callable[[int], Iterator[int]] | None:
@@ -34,24 +38,24 @@ def aarch64_walk(target: Linux, parts: Parts, read: Columns) -> Callable[[int], 
     code = target.tables(parts.image).kernel_start
 
     def walk(task: int) -> Iterator[int]:
-        for pc in chain(parts, parts.memory.read_ptr(task + stack), parts.memory.read_ptr(task + saved)):
+        bottom, fp = parts.memory.read_ptr(task + stack), parts.memory.read_ptr(task + saved)
+        for pc in chain(parts, bottom, fp, read.pointer_size):
             yield pc | code
 
     return walk
 
 
-def chain(parts: Parts, stack: int, fp: int) -> Iterator[int]:
+def chain(parts: Parts, stack: int, fp: int, word: int) -> Iterator[int]:
     """The return addresses of a chain of frames, which must lead up the stack."""
     low = stack
-    while low <= fp < stack + STACK_MAX and fp % 8 == 0:
-        yield parts.memory.read_ptr(fp + 8)
-        low, fp = fp + 16, parts.memory.read_ptr(fp)
+    while low <= fp < stack + STACK_MAX and fp % word == 0:
+        yield parts.memory.read_ptr(fp + word)
+        low, fp = fp + 2 * word, parts.memory.read_ptr(fp)
 
 
 def x86_walk(target: Linux, parts: Parts, read: Columns) -> Callable[[int], Iterator[int]] | None:
-    """A walk from the frame that __switch_to_asm() left at thread.sp. A register that is no frame pointer may look
-    like one, so each function on the way must be seen to set its own up."""
-    if "inactive_task_frame" not in read.types or read.field("task_struct", "stack") is None:
+    """A walk from the frame that __switch_to_asm() left at thread.sp; None if the kernel keeps no frame pointers."""
+    if "inactive_task_frame" not in read.types or read.field("task_struct", "stack") is None or not _framed(parts):
         return None
     saved = read.offset("task_struct", "thread") + read.offset("thread_struct", "sp")
     stack = read.offset("task_struct", "stack")
@@ -59,27 +63,24 @@ def x86_walk(target: Linux, parts: Parts, read: Columns) -> Callable[[int], Iter
 
     def walk(task: int) -> Iterator[int]:
         bottom, sp = parts.memory.read_ptr(task + stack), parts.memory.read_ptr(task + saved)
-        if not bottom <= sp < bottom + STACK_MAX:
-            return
-        inner = parts.memory.read_ptr(sp + ret)
-        yield inner
-        for pc in chain(parts, bottom, parts.memory.read_ptr(sp + bp)):
-            if not _has_frame(parts, inner):
-                return
-            yield pc
-            inner = pc
+        if bottom <= sp < bottom + STACK_MAX:
+            yield parts.memory.read_ptr(sp + ret)
+            yield from chain(parts, bottom, parts.memory.read_ptr(sp + bp), read.pointer_size)
 
     return walk
 
 
-def _has_frame(parts: Parts, pc: int) -> bool:
-    """Whether the function at an address begins by pushing the frame pointer."""
-    found = parts.symbols.at(pc)
-    if found is None or found[1] < X86_NEAR:
-        return False
-    try:
-        start = parts.memory.read(pc - found[1], X86_NEAR)
-    except KvmError:
-        return False
-    start = start.removeprefix(ENDBR64)
-    return start.startswith(X86_PROLOGUES) or start[5:].startswith(X86_PROLOGUES)
+def _framed(parts: Parts) -> bool:
+    """Whether the kernel was built with frame pointers: a register that is none may look like one."""
+    seen = 0
+    for name in X86_SAMPLE:
+        symbol = parts.symbols.find(name)
+        if symbol is None:
+            continue
+        try:
+            if X86_PROLOGUE.match(parts.memory.read(symbol.value, X86_NEAR)) is None:
+                return False
+        except AddressError:
+            return False
+        seen += 1
+    return seen >= X86_ENOUGH

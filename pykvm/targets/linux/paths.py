@@ -80,9 +80,10 @@ class Tree:
     # -- reading ------------------------------------------------------------------------------------------------
 
     def _load(self, dentries: set[int], mounts: set[int]) -> None:
-        """These, and all that lead from them to the root. A damaged dump ends it too: what is found is found in its
-        memory, each thing once."""
-        while dentries or mounts:
+        """These, and all that leads from them to the root. What is deeper than any path can be stays unknown."""
+        for _ in range(PATH_MAX):
+            if not dentries and not mounts:
+                break
             self._load_mounts(sorted(mounts))
             self._load_dentries(sorted(dentries))
             above = [d for at in dentries if (d := self._dentries[at]) is not None]

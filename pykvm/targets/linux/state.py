@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pykvm.targets.linux.batch import Batch
 
 NICE_0 = 120  # static_prio of nice 0: MAX_RT_PRIO + 20
-SIGNAL_GROUP_EXIT = 0x4
+SIGNAL_STOP_STOPPED, SIGNAL_GROUP_EXIT = 0x1, 0x4  # <linux/sched/signal.h>
 # <linux/sched.h>'s flags and <sys/acct.h>'s, as acct_collect() of kernel/acct.c has them.
 ACCOUNTING = ((0x40, 0x1), (0x100, 0x2), (0x200, 0x8), (0x400, 0x10))  # fork without exec, superuser, core, killed
 
@@ -46,10 +46,10 @@ def nice(batch: Batch) -> dict[str, Sequence[Any]]:
 
 
 def wait_status(batch: Batch) -> dict[str, Sequence[Any]]:
-    """What wait(2) says or will say of the dead; of the living, what their leader has as its exit code."""
-    rows = zip(batch["exit_state"], batch["signal_flags"], batch["group_exit_code"], batch["exit_code"], strict=True)
-    found = [group if dead and flags and flags & SIGNAL_GROUP_EXIT else own for dead, flags, group, own in rows]
-    return {"xstat": found}
+    """What wait(2) says or will say: of the dead, and the signal that stopped the others."""
+    rows = zip(batch["signal_flags"], batch["group_exit_code"], batch["exit_code"], strict=True)
+    whole = SIGNAL_STOP_STOPPED | SIGNAL_GROUP_EXIT
+    return {"xstat": [group if flags and flags & whole else own for flags, group, own in rows]}
 
 
 def accounting(batch: Batch) -> dict[str, Sequence[Any]]:

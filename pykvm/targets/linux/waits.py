@@ -11,13 +11,12 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from pykvm._native.ffi import ffi, lib
 from pykvm.errors import AddressError
-from pykvm.records import text
 from pykvm.symbols.base import Symbols
 from pykvm.targets.base import Parts
 from pykvm.targets.linux import frames, orc
 from pykvm.targets.linux.columns import Columns
+from pykvm.targets.linux.functions import Functions
 from pykvm.types.decode import CODES
 
 if TYPE_CHECKING:
@@ -30,8 +29,6 @@ MAX_FRAMES = 16
 # What in_sched_functions() knows.
 SCHEDULER = (("__sched_text_start", "__sched_text_end"), ("__lock_text_start", "__lock_text_end"))
 TEXT = ("_stext", "_etext")
-LTO = b".llvm."  # what Clang's link-time optimisation adds to a name, and kallsyms leaves out
-
 # Return addresses that tracers put in the place of the true ones.
 TRAMPOLINES = frozenset("return_to_handler arch_rethook_trampoline __kretprobe_trampoline kretprobe_trampoline".split())
 MEMBERS = {
@@ -47,6 +44,7 @@ MEMBERS = {
 Walk = Callable[[int], Iterator[int]]
 WALKS: dict[str, tuple[Callable[[Linux, Parts, Columns], Walk | None], ...]] = {
     "x86_64": (orc.walk, frames.x86_walk),
+    "i386": (frames.x86_walk,),
     "aarch64": (frames.aarch64_walk,),
 }
 
@@ -55,11 +53,11 @@ class Waits:
     """Finds where tasks wait, for one handle."""
 
     def __init__(self, target: Linux, parts: Parts) -> None:
-        self._parts = parts
         read = Columns(parts.memory, target.types, target.byteorder, target.pointer_size)
         self._text = _span(parts.symbols, *TEXT)
         self._scheduler = [_span(parts.symbols, *names) for names in SCHEDULER]
         self._members = {name: _reader(read, *paths) for name, paths in MEMBERS.items()}
+        self._functions = Functions(target, parts, *(self._text or (0, 0)))
         self._walk: Walk | None = None
         if self._text is not None and None not in self._scheduler and self._members["state"] is not None:
             made = (make(target, parts, read) for make in WALKS.get(target.machine, ()))
@@ -75,7 +73,7 @@ class Waits:
                 if not _within(pc, self._text):
                     break
                 if not any(_within(pc, span) for span in self._scheduler):
-                    found = function_at(self._parts.symbols, pc)
+                    found = self._functions.at(pc)
                     return NOWHERE if found is None or found[0] in TRAMPOLINES else found
         except AddressError:
             pass
@@ -111,17 +109,3 @@ def _span(symbols: Symbols, start: str, end: str) -> tuple[int, int] | None:
 
 def _within(pc: int, span: tuple[int, int] | None) -> bool:
     return span is not None and span[0] <= pc < span[1]
-
-
-def function_at(symbols: Symbols, pc: int) -> tuple[str, int] | None:
-    """The name that kallsyms gives to a kernel address, of several at one place the first in its table; and where
-    that is."""
-    out = ffi.new("pk_symbol *")
-    if lib.pk_symtab_at(symbols.core, pc, out) <= 0:
-        return None
-    if symbols.format == "kallsyms":  # which is sorted by address
-        before = ffi.new("pk_symbol *")
-        while out.order > 0 and lib.pk_symtab_get(symbols.core, out.order - 1, before) and before.value == out.value:
-            out, before = before, out
-    name = bytes(ffi.buffer(out.name, out.name_len)).split(LTO, 1)[0]
-    return text(name), out.value
