@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pykvm.errors import KvmError
-from pykvm.targets.linux import neutral
+from pykvm.targets.linux import clock, neutral
 from pykvm.targets.linux.columns import Column, Columns, Member, total
+from pykvm.targets.linux.places import Places
 
 if TYPE_CHECKING:
     from pykvm.targets.linux.batch import Batch
@@ -96,44 +97,13 @@ def of_children(batch: Batch) -> dict[str, Sequence[Any]]:
 
 def start(batch: Batch) -> dict[str, Sequence[Any]]:
     """When it began, since 1970."""
-    boot = boot_time(batch)
-    return {"start_ns": [None if t is None or boot is None else t + boot for t in batch["start_boot"]]}
-
-
-def boot_time(batch: Batch) -> int | None:
-    """Nanoseconds since 1970 at boot: the offsets of the real-time and the boot-time clock in the core timekeeper."""
-    read, symbols = batch.read, batch.parts.symbols
-    core = symbols.find("tk_core") or symbols.find("timekeeper_data")  # an array of them since Linux 6.17
-    keeper = read.layout("timekeeper")
-    if core is None or keeper is None:
-        return None
-    for place in _places(read):
-        at = core.value + place
-        try:
-            real, boot = (read.memory.read_i64(at + keeper.offset(m)) for m in ("offs_real", "offs_boot"))
-            if "wall_to_monotonic.tv_sec" not in keeper:
-                return real - boot
-            seconds = read.memory.read_i64(at + keeper.offset("wall_to_monotonic.tv_sec"))
-            rest = keeper.field("wall_to_monotonic.tv_nsec")
-            nanoseconds = (read.memory.read_i64 if rest.size == 8 else read.memory.read_i32)(at + rest.offset)
-        except KvmError:
-            if read.memory.unreadable is not None:
-                raise
-            return None
-        # The kernel keeps both, and they are the same: so this is where the timekeeper lies.
-        if real == -(seconds * NSEC + nanoseconds):
-            return real - boot
-    return None
-
-
-def _places(read: Columns) -> list[int]:
-    """Where a timekeeper may lie behind its sequence counter: the two are a structure without a name before Linux
-    6.13."""
-    if "tk_data" in read.types:
-        return [read.offset("tk_data", "timekeeper")]
-    counters = [layout.size for name in ("seqcount_raw_spinlock", "seqcount") if (layout := read.layout(name))]
-    # Aligned to 8 bytes, on i386 to 4.
-    return list(dict.fromkeys([-(-size // align) * align for size in [*counters, 8] for align in (8, 4)]))
+    since_boot, told = batch["start_boot"], clock.times(Places(batch.target, batch.parts))
+    if told is None:
+        if batch.parts.memory.unreadable is not None:
+            raise KvmError(batch.parts.memory.unreadable)
+        return {"start_ns": [None] * len(since_boot)}
+    boot = round(told[0] * NSEC)
+    return {"start_ns": [None if t is None else t + boot for t in since_boot]}
 
 
 def in_seconds(column: Column) -> list[float | None]:

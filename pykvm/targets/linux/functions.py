@@ -17,40 +17,62 @@ from pykvm.targets.base import Parts
 if TYPE_CHECKING:
     from pykvm.targets.linux.kernel import Linux
 
+KALLSYMS = "kallsyms"
 LTO = b".llvm."  # what Clang's link-time optimisation adds to a name, and kallsyms takes off
 WEAK = 2  # STB_WEAK
 EDGES = ("start_", "stop_", "end_"), ("_start", "_end")  # of names that the linker script makes
 
 
 class Functions:
-    """Looks addresses up; for kernel text only."""
+    """Looks addresses of code up. text: where the kernel's own is."""
 
-    def __init__(self, target: Linux, parts: Parts, first: int, last: int) -> None:
-        self._text = range(first, last)
-        self._symbols = parts.symbols
-        self._sorted: Symbols | None = parts.symbols if parts.symbols.format == "kallsyms" else None
-        self._names: dict[int, str] | None = None
-        if self._sorted is None:
-            try:
-                self._sorted = target.own_symbols(parts.memory, parts.image)
-            except KvmError:
-                if parts.memory.unreadable is not None:
-                    raise
+    def __init__(self, target: Linux, parts: Parts, text: range) -> None:
+        self._target, self._parts, self._text = target, parts, text
+        self._table: Symbols | None = None
+        self._names: dict[int, str] | None = None  # of an unsorted table
+        self._module_names: dict[int, str] | None = None
 
     def at(self, pc: int) -> tuple[str, int] | None:
-        """(name, address) of the function that an address of kernel text is in."""
-        if pc not in self._text:
-            return None
-        symbols = self._symbols if self._sorted is None else self._sorted
+        """(name, address) of the function that an address is in; None if it is in none's."""
+        return self._kernel_at(pc) if pc in self._text else self._module_at(pc)
+
+    def _kernel_at(self, pc: int) -> tuple[str, int] | None:
+        if self._table is None:
+            self._table = self._sorted()
         out = ffi.new("pk_symbol *")
-        if lib.pk_symtab_at(symbols.core, pc, out) <= 0:
+        if lib.pk_symtab_at(self._table.core, pc, out) <= 0:
             return None
-        if self._sorted is not None:
-            return _first_name(symbols, out), int(out.value)
+        value = int(out.value)
+        if self._table.format == KALLSYMS:
+            return _first_name(self._table, out), value
         if self._names is None:
-            self._names = _names_of(symbols, self._text)
-        name = self._names.get(out.value)
-        return None if name is None else (name, int(out.value))
+            self._names = _names_of(self._table, self._text)
+        name = self._names.get(value)
+        return None if name is None else (name, value)
+
+    def _sorted(self) -> Symbols:
+        """The kernel's own table, if it can be had."""
+        symbols = self._parts.symbols
+        if symbols.format != KALLSYMS:
+            try:
+                return self._target.own_symbols(self._parts.memory, self._parts.image) or symbols
+            except KvmError:
+                if self._parts.memory.unreadable is not None:
+                    raise
+        return symbols
+
+    def _module_at(self, pc: int) -> tuple[str, int] | None:
+        """In a module's table the first of the names at one place counts."""
+        modules = self._parts.symbols.modules
+        found = modules.at(pc) if modules is not None else None
+        if modules is None or found is None:
+            return None
+        if self._module_names is None:
+            self._module_names = {}
+            for symbol in modules.all():
+                self._module_names.setdefault(symbol.value, symbol.name)
+        value = pc - found[1]
+        return self._module_names.get(value, found[0]), value
 
 
 def _first_name(symbols: Symbols, out: Any) -> str:

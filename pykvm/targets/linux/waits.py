@@ -2,7 +2,7 @@
 
 Source: get_wchan() of kernel/sched/core.c, proc_pid_wchan() of fs/proc/base.c: the first address on the stack of a
 task that is off the CPU, which is not in the scheduler itself. An answer is given only where every frame up to there
-was found by rule; so there is none for functions of modules, whose tables and names are not in the kernel's.
+was found by rule, and the address is in the kernel's code or a module's.
 """
 
 from __future__ import annotations
@@ -54,12 +54,12 @@ class Waits:
 
     def __init__(self, target: Linux, parts: Parts) -> None:
         read = Columns(parts.memory, target.types, target.byteorder, target.pointer_size)
-        self._text = _span(parts.symbols, *TEXT)
-        self._scheduler = [_span(parts.symbols, *names) for names in SCHEDULER]
+        spans = [_span(parts.symbols, *names) for names in (TEXT, *SCHEDULER)]
+        self._scheduler = [span for span in spans[1:] if span is not None]
         self._members = {name: _reader(read, *paths) for name, paths in MEMBERS.items()}
-        self._functions = Functions(target, parts, *(self._text or (0, 0)))
+        self._functions = Functions(target, parts, spans[0] or range(0))
         self._walk: Walk | None = None
-        if self._text is not None and None not in self._scheduler and self._members["state"] is not None:
+        if None not in spans and self._members["state"] is not None:
             made = (make(target, parts, read) for make in WALKS.get(target.machine, ()))
             self._walk = next((walk for walk in made if walk is not None), None)
 
@@ -70,9 +70,7 @@ class Waits:
             if not self._asleep(task) or self._walk is None:
                 return NOWHERE
             for pc in islice(self._walk(task), MAX_FRAMES):
-                if not _within(pc, self._text):
-                    break
-                if not any(_within(pc, span) for span in self._scheduler):
+                if not any(pc in span for span in self._scheduler):
                     found = self._functions.at(pc)
                     return NOWHERE if found is None or found[0] in TRAMPOLINES else found
         except AddressError:
@@ -102,10 +100,6 @@ def _reader(read: Columns, *paths: str) -> Callable[[int], int] | None:
     return lambda task: one(task + field.offset)
 
 
-def _span(symbols: Symbols, start: str, end: str) -> tuple[int, int] | None:
+def _span(symbols: Symbols, start: str, end: str) -> range | None:
     first, last = symbols.find(start), symbols.find(end)
-    return None if first is None or last is None else (first.value, last.value)
-
-
-def _within(pc: int, span: tuple[int, int] | None) -> bool:
-    return span is not None and span[0] <= pc < span[1]
+    return None if first is None or last is None else range(first.value, last.value)
