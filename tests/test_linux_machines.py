@@ -130,3 +130,28 @@ def test_page_table_isolation(tmp_path: Path, levels: int) -> None:
             with pytest.raises(pykvm.AddressError):
                 memory.read(dump.symbols["init_uts_ns"], 1)
         assert image.cpus[0].cr3 == dump.roots[1][1]
+
+
+@pytest.mark.parametrize("machine", ["x86_64-la57", "i386-pae", "arm", "arm-lpae", "aarch64-64k-52", "riscv64-sv57"])
+def test_lies_in_vmcoreinfo(tmp_path: Path, machine: str) -> None:
+    """Each value in turn is wrong: an answer or one clear line, and no answer that is another process list."""
+    dump = write_linux(tmp_path, machine)
+    path = dump.paths[0]
+    raw = path.read_bytes()
+    at = raw.index(dump.vmcoreinfo)
+    answers = set()
+    for line in dump.vmcoreinfo.splitlines():
+        start = dump.vmcoreinfo.index(line) + line.index(b"=") + 1
+        size = len(line) - line.index(b"=") - 1
+        for lie in (b"0" * size, b"f" * size, b"9" * size, b"-1".ljust(size), b"z" * size, b"0x7".ljust(size, b"f")):
+            damaged = bytearray(raw)
+            damaged[at + start : at + start + size] = lie[:size]
+            path.write_bytes(damaged)
+            try:
+                with pykvm.Kvm(path) as kd:
+                    answers.add(tuple(p.pid for p in kd.processes()))
+                    kd.argv(kd.processes()[0])
+            except pykvm.KvmError as e:
+                assert "\n" not in str(e)
+                assert str(e)
+    assert answers == {tuple(t.pid for t in dump.tasks)}
