@@ -178,6 +178,14 @@ def test_the_kernel_twice(tmp_path: Path) -> None:
         assert kd.image.memory_size == len(dump.memory) * dump.page_size
 
 
+def test_plugin(linux_dump: Any, linux_dump_factory: Any) -> None:
+    other = linux_dump_factory(machine="arm-lpae", container="qemu-kdump")
+    assert linux_dump.paths != other.paths
+    for dump, format in ((linux_dump, "elf"), (other, "kdump")):
+        with pykvm.Kvm(dump.paths) as kd:
+            truth.everything(kd, dump, format)
+
+
 @pytest.mark.parametrize(
     ("arguments", "files", "machine"),
     [
