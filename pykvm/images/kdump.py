@@ -103,7 +103,7 @@ LAYOUTS = (
     _layout("arm", 412, PADDED),
     _layout("arm, 64-bit time_t", 424, PADDED),
 )
-# utsname.machine to kd.info's words and the start of the layouts' names; of those that it begins with, the longest.
+# By the start of utsname.machine: kd.info's word, and the start of the names of the likely layouts.
 MACHINES = {
     "x86_64": ("x86_64", "LP64"),
     "aarch64": ("aarch64", "LP64"),
