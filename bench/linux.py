@@ -38,7 +38,10 @@ class Sample:
             data = range(kd.symbol("_sdata"), kd.symbol("_edata") & -8, 8)
             task = kd.symbol("init_task")
             self.head = task + kd.types.struct("task_struct").offset("tasks")
-            counted = Counter(iter(kd.symbols))
+            counted, end = Counter(iter(kd.symbols)), kd.symbol("_end")
+            # Of names that stand for several addresses, each library finds another; of modules' (above the kernel,
+            # on x86-64), drgn finds none without a vmlinux.
+            self.names = [name for name, times in counted.items() if times == 1 and kd.symbol(name) < end]
         pages, choose = self.pages(elf), self.rng
         self.words = {
             "direct map": numbers(
@@ -47,8 +50,6 @@ class Sample:
             "kernel data": numbers("data", (choose.choice(data) for _ in range(WORDS))),
             "2 KiB": numbers("hot", (task // HOT * HOT + choose.randrange(0, HOT, 8) for _ in range(WORDS))),
         }
-        # Of names that stand for several addresses, each library finds another.
-        self.names = [name for name, times in counted.items() if times == 1]
 
     def pages(self, dump: Path) -> list[int]:
         """Physical addresses of the dumped pages that the direct map has."""
