@@ -275,7 +275,7 @@ class Kvm(Memory):
     def types(self) -> Types:
         """Structure layouts of the target."""
         with Recorded(self):
-            return self.target.types
+            return self.target.all_types
 
     @property
     def info(self) -> Info:

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "decl/btf.h"
+#include "decl/dwarf.h"
 #include "decl/fault.h"
 #include "decl/image.h"
 #include "decl/mmu.h"

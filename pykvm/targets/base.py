@@ -79,7 +79,7 @@ class Parts:
 class Target:
     """One kernel. Subclasses know a system; whatever a system does not have stays as it is here.
 
-    `system` and `machine` are kd.info's words; `types` the structure layouts in use.
+    `system` and `machine` are kd.info's words; `types` the structure layouts in use, `all_types` those for kd.types.
     """
 
     system = ""
@@ -90,6 +90,11 @@ class Target:
 
     def __init__(self) -> None:
         self.types = Types()
+
+    @property
+    def all_types(self) -> Types:
+        """`types`, and what else the target has that the kernel's own code does not know (its modules')."""
+        return self.types
 
     def translation(self, image: Image, symbols: Symbols | None) -> Translation | None:
         """How virtual addresses are translated; None if this image does not tell (reads then say so)."""

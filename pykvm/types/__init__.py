@@ -2,34 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from pykvm.errors import FormatError, KvmError
 from pykvm.images.hostfile import HostFile, Path
-from pykvm.types import dwarf
-from pykvm.types.layout import Types
+from pykvm.types import btf, dwarf
+from pykvm.types.layout import Types, from_json
 
-Reader = Callable[[HostFile, "set[str] | None"], "Types | None"]
+Reader = Callable[[HostFile], "Types | None"]
 
 # Tried in order on a kernel file: a new kind of type information is a file and a line here. A reader gives None
 # where the file carries none of its kind.
-READERS: tuple[Reader, ...] = (dwarf.read,)
+READERS: tuple[Reader, ...] = (btf.read, dwarf.read)
 
 
-def kernel_types(path: Path, names: set[str] | None = None) -> Types:
-    """The structures that a kernel file describes, all or those named.
+def kernel_types(path: Path, names: Iterable[str] | None = None) -> Types:
+    """The structures that a kernel file describes, all (each worked out when it is asked for) or those named.
 
     KvmError if it carries no type information, or not one that is asked for.
     """
     file = HostFile(path)
     try:
-        for reader in READERS:
-            types = reader(file, names)
-            if types is not None:
-                missing = sorted((names or set()) - set(types))
-                if missing:
-                    raise KvmError(f"{file.path}: no struct {', '.join(missing)}")
-                return types
+        types = of_file(file)
     finally:
         file.close()
-    raise FormatError(f"{file.path}: carries no type information (DWARF)")
+    if types is None:
+        raise FormatError(f"{file.path}: carries no type information (BTF, DWARF)")
+    if names is None:
+        return types
+    wanted = list(names)
+    missing = sorted(name for name in wanted if name not in types)
+    if missing:
+        raise KvmError(f"{file.path}: no struct {', '.join(missing)}")
+    return from_json(dict(types.bodies(wanted)), file.path)
+
+
+def of_file(file: HostFile) -> Types | None:
+    """The types of an open kernel file, which may be closed afterwards; None if it carries none."""
+    for reader in READERS:
+        types = reader(file)
+        if types is not None:
+            return types
+    return None

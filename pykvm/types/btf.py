@@ -4,189 +4,221 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Any
 
 from pykvm._native.ffi import ffi, lib
 from pykvm.errors import FormatError, KvmError
-from pykvm.types.layout import MAX_STRUCT, Field, Struct, Types
+from pykvm.images.hostfile import HostFile
+from pykvm.types import graph, sections
+from pykvm.types.graph import VOID, GraphTypes, Member, Node
+from pykvm.types.layout import Struct
 
 MAGIC = 0xEB9F
 MAX_SIZE = 64 << 20
+MAX_NODES = 1 << 18  # that are kept: a large kernel has some 150,000 types
 NAME = 512  # bytes of a name, as the kernel has it (KSYM_NAME_LEN)
-INT, PTR, ARRAY, STRUCT, UNION, ENUM, FWD, TYPEDEF, VOLATILE, CONST, RESTRICT = range(1, 12)
-FUNC_PROTO, FLOAT, TYPE_TAG, ENUM64 = 13, 16, 18, 19
-QUALIFIERS = {VOLATILE: "volatile ", CONST: "const ", RESTRICT: "", TYPE_TAG: ""}
-DEPTH = 32
-MEMBERS = 1 << 14
-VISITS = 1 << 16  # members looked at for one structure: nameless ones may hold themselves in a damaged dump
+INT, PTR, ARRAY, STRUCT, UNION, ENUM, FWD, TYPEDEF, VOLATILE, CONST, RESTRICT, FUNC, FUNC_PROTO = range(1, 14)
+FLOAT, TYPE_TAG, ENUM64 = 16, 18, 19
+INT_SIGNED = 1
+KINDS = {
+    INT: graph.INT,
+    PTR: graph.PTR,
+    ARRAY: graph.ARRAY,
+    STRUCT: graph.STRUCT,
+    UNION: graph.UNION,
+    ENUM: graph.ENUM,
+    ENUM64: graph.ENUM,
+    FWD: graph.FWD,
+    TYPEDEF: graph.TYPEDEF,
+    VOLATILE: graph.QUALIFIER,
+    CONST: graph.QUALIFIER,
+    RESTRICT: graph.QUALIFIER,
+    TYPE_TAG: graph.QUALIFIER,
+    FUNC_PROTO: graph.FUNC,
+    FLOAT: graph.FLOAT,
+}
+WORDS = {VOLATILE: "volatile", CONST: "const", RESTRICT: "restrict", TYPE_TAG: ""}
+FIND = {
+    graph.STRUCT: 1 << STRUCT,
+    graph.UNION: 1 << UNION,
+    graph.ENUM: 1 << ENUM | 1 << ENUM64,
+    graph.TYPEDEF: 1 << TYPEDEF,
+    graph.INT: 1 << INT,
+}
+LONG = ("long int", "long unsigned int", "long", "unsigned long")  # a pointer's size, on every Linux
 
 
-class BtfTypes(Types):
-    """The structures of BTF, each worked out when it is asked for first."""
+class BtfTypes(GraphTypes):
+    """The types of BTF. Of two structures with one name the first is found: the kernel's own before those of drivers,
+    as it was linked. What refers to either gets the right one.
 
-    def __init__(self, data: bytes, source: str, pointer_size: int) -> None:
-        """data: header, types and strings; FormatError if they make no sense."""
-        super().__init__(source)
-        self.pointer_size = pointer_size
+    With a base, this is a module's: its types refer to those of its kernel, and only its own are found by name.
+    """
+
+    def __init__(self, data: bytes, source: str, pointer_size: int | None = None, base: BtfTypes | None = None) -> None:
+        """data: header, types and strings; FormatError if they make no sense. pointer_size: None for that of long."""
         if len(data) < 24:
             raise FormatError(f"{source}: BTF header: only {len(data)} bytes")
-        self.order = "<" if data[:2] == MAGIC.to_bytes(2, "little") else ">"
-        magic, _, _, hdr_len, type_off, type_len, str_off, str_len = struct.unpack_from(self.order + "HBBIIIII", data)
+        self._order = "<" if data[:2] == MAGIC.to_bytes(2, "little") else ">"
+        magic, _, _, hdr_len, type_off, type_len, str_off, str_len = struct.unpack_from(self._order + "HBBIIIII", data)
         if magic != MAGIC:
             raise FormatError(f"{source}: BTF magic is {magic:#x}, must be {MAGIC:#x}")
+        super().__init__(source, pointer_size or 8, "little" if self._order == "<" else "big")
         for name, off, size in (("type", type_off, type_len), ("str", str_off, str_len)):
             if hdr_len + off + size > len(data):
                 raise FormatError(f"{source}: BTF {name}_off {off}, {name}_len {size}: beyond its {len(data)} bytes")
+        self.base = base
         self._types = data[hdr_len + type_off : hdr_len + type_off + type_len]
         self._strings = data[hdr_len + str_off : hdr_len + str_off + str_len]
+        self._strings_start: int = 0 if base is None else base.strings_end
+        self.strings_end: int = self._strings_start + str_len
         bad = ffi.new("uint64_t *")
-        self._keep = (ffi.from_buffer(self._types), ffi.from_buffer("char[]", self._strings))
-        index = lib.pk_btf_new(
-            ffi.cast("uint8_t *", self._keep[0]), type_len, self._keep[1], str_len, 1, self.order == ">", bad
-        )
+        self._keep = (ffi.from_buffer("uint8_t[]", self._types), ffi.from_buffer("char[]", self._strings))
+        below = ffi.NULL if base is None else base._index
+        index = lib.pk_btf_new(self._keep[0], type_len, self._keep[1], str_len, below, self._order == ">", bad)
         if index == ffi.NULL:
             if bad[0] == 2**64 - 1:
                 raise KvmError("out of memory")
             raise FormatError(f"{source}: BTF type at offset {bad[0]} makes no sense")
-        self._index = ffi.gc(index, lib.pk_btf_free)
+        self._index: Any = ffi.gc(index, lib.pk_btf_free)
+        self.first = lib.pk_btf_first(index)
+        self.end = lib.pk_btf_end(index)
+        self._nodes: dict[int, Node] = {0: VOID}
+        self._unpack = struct.Struct(self._order + "III").unpack_from
+        self._triples = struct.Struct(self._order + "III").iter_unpack
+        if pointer_size is None:
+            longs = (self.node(self.find(name, graph.INT)).size for name in LONG)
+            self.pointer_size = next((size for size in longs if size), 8)
 
-    # -- Types ------------------------------------------------------------------------------------------------
-
-    def struct(self, name: str) -> Struct:
-        found = self._structs.get(name) or self._load(name)
+    def node(self, number: int) -> Node:
+        found = self._nodes.get(number)
         if found is None:
-            raise KvmError(f"struct {name}: not in the BTF of {self.source}")
+            if number < self.first and self.base is not None:
+                return self.base.node(number)
+            if len(self._nodes) > MAX_NODES:
+                self._nodes = {0: VOID}
+            found = self._nodes[number] = self._node(number)
         return found
 
-    def structure_of(self, c_type: str) -> Struct | None:
-        if not c_type.startswith("struct "):
-            return None
-        return self._structs.get(c_type[7:]) or self._load(c_type[7:])
+    def _node(self, number: int) -> Node:
+        at = lib.pk_btf_at(self._index, number)
+        if at == 0xFFFFFFFF:
+            return VOID
+        name_off, info, last = self._unpack(self._types, at)
+        kind = info >> 24 & 31
+        sort = KINDS.get(kind, graph.OTHER)
+        if kind == PTR:
+            return Node(sort, "", self.pointer_size, last)
+        if kind == ARRAY:
+            element, _, count = self._unpack(self._types, at + 12)
+            return Node(sort, "", 0, element, count)
+        if sort == graph.QUALIFIER:
+            return Node(sort, WORDS[kind], 0, last)
+        name = self._string(name_off)
+        if kind in (TYPEDEF, FUNC_PROTO):
+            return Node(sort, name, 0, last)
+        if kind == INT:
+            # pahole tells a signed char from others by its name only.
+            signed = bool(self._tail(number) >> 24 & INT_SIGNED) or name == "signed char"
+            return Node(sort, name, last, 0, 0, signed)
+        if kind in (ENUM, ENUM64):
+            signed = bool(info >> 31) or (self._before_flags and any(v < 0 for _, v in self._values(number)))
+            return Node(sort, name, last, 0, 0, signed)
+        if kind == FWD and info >> 31:
+            sort = graph.FWD_UNION
+        return Node(sort, name, last if kind in (STRUCT, UNION, FLOAT) else 0)
 
-    def __getitem__(self, name: str) -> Struct:
-        found = self._structs.get(name) or self._load(name)
-        if found is None:
-            raise KeyError(name)
-        return found
+    def members(self, number: int) -> Iterator[Member]:
+        if number < self.first and self.base is not None:
+            yield from self.base.members(number)
+            return
+        _, info, at = self._record(number)
+        for name_off, target, where in self._triples(self._types[at : at + 12 * (info & 0xFFFF)]):
+            name = self._string(name_off)
+            if info >> 31:
+                yield Member(name, where & 0xFFFFFF, where >> 24, target)
+            else:
+                yield self._plain_member(name, where, target)
 
-    def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and (name in self._structs or self._find(name) != 0)
+    def _plain_member(self, name: str, where: int, target: int) -> Member:
+        """A member of a structure without bit fields, or (from Linux before 5.0) of one in which their type says that
+        they are such: an INT of fewer bits than its bytes have."""
+        inner = self.strip(target)
+        node = self.node(inner)
+        data = self._tail(inner) if node.kind == graph.INT else 0
+        bits = data & 0xFF
+        if bits and bits != 8 * node.size:
+            return Member(name, where + (data >> 16 & 0xFF), bits, target)
+        return Member(name, where, 0, target)
 
-    def __iter__(self) -> Iterator[str]:
-        seen = set()
-        for i in range(1, lib.pk_btf_count(self._index) + 1):
-            name, kind, _, _, _ = self._record(i)
-            if kind == STRUCT and name and name not in seen:
-                seen.add(name)
-                yield name
+    def find(self, name: str, kind: int) -> int:
+        try:
+            raw = name.encode("utf-8", "surrogateescape")
+        except UnicodeEncodeError:
+            return 0
+        return int(lib.pk_btf_find(self._index, raw, FIND[kind])) if b"\0" not in raw else 0
 
-    def __len__(self) -> int:
-        return sum(1 for _ in self)
+    def names(self) -> Iterator[tuple[int, str]]:
+        wanted = {kind: KINDS[kind] for kind in (STRUCT, UNION, TYPEDEF)}
+        for number in range(self.first, self.end):
+            name_off, info, _ = self._record(number)
+            kind = wanted.get(info >> 24 & 31)
+            if kind is not None:
+                yield kind, self._string(name_off)
 
-    def enumerators(self, name: str) -> dict[str, int]:
-        """The constants of an enum by its tag; empty if there is none."""
-        type_id = lib.pk_btf_find(self._index, name.encode(), 1 << ENUM)
-        if not type_id:
-            return {}
-        _, _, vlen, _, at = self._record(type_id)
-        rows = struct.iter_unpack(self.order + "Ii", self._types[at : at + 8 * vlen])
-        return {self._string(n): value for n, value in rows}
+    def values_of(self, number: int) -> dict[str, int]:
+        if number < self.first and self.base is not None:
+            return self.base.values_of(number)
+        return {self._string(name_off): value for name_off, value in self._values(number)}
 
-    # -- records ----------------------------------------------------------------------------------------------
+    def constant(self, name: str, default: int | None = None) -> int | None:
+        index = ffi.new("uint32_t *")
+        number = lib.pk_btf_enumerator(self._index, name.encode("utf-8", "surrogateescape"), index)
+        return self._values(number)[index[0]][1] if number else default
 
-    def _find(self, name: str) -> int:
-        return int(lib.pk_btf_find(self._index, name.encode("utf-8", "surrogateescape"), 1 << STRUCT))
+    def struct_of(self, number: int, name: str = "") -> Struct:
+        if number < self.first and self.base is not None:
+            return self.base.struct_of(number, name)
+        return super().struct_of(number, name)
+
+    # -- records ------------------------------------------------------------------------------------------------
+
+    def _record(self, number: int) -> tuple[int, int, int]:
+        """(offset of the name, kind and vlen, offset of what follows) of one of this BTF's own types."""
+        at = lib.pk_btf_at(self._index, number)
+        name_off, info, _ = self._unpack(self._types, at)
+        return name_off, info, at + 12
+
+    def _tail(self, number: int) -> int:
+        """The word that follows an INT's record: its encoding, where its bits begin, and how many they are."""
+        if number < self.first and self.base is not None:
+            return self.base._tail(number)
+        tail: int = struct.unpack_from(self._order + "I", self._types, self._record(number)[2])[0]
+        return tail
+
+    def _values(self, number: int) -> list[tuple[int, int]]:
+        """(offset of the name, value) of an enum's constants."""
+        _, info, at = self._record(number)
+        count, signed = info & 0xFFFF, info >> 31
+        if info >> 24 & 31 == ENUM64:
+            rows = struct.iter_unpack(f"{self._order}II{'i' if signed else 'I'}", self._types[at : at + 12 * count])
+            return [(name_off, high << 32 | low) for name_off, low, high in rows]
+        code = "i" if signed or self._before_flags else "I"
+        return list(struct.iter_unpack(f"{self._order}I{code}", self._types[at : at + 8 * count]))
+
+    @cached_property
+    def _before_flags(self) -> bool:
+        """Whether this is from before enums said if they are signed (Linux 6.0): every kernel has some that are."""
+        flagged: bool = lib.pk_btf_flagged(self._index, FIND[graph.ENUM])
+        return not flagged and (self.base is None or self.base._before_flags)
 
     def _string(self, offset: int) -> str:
+        start = self._strings_start
+        if offset < start and self.base is not None:
+            return self.base._string(offset)
+        offset -= start
         return self._strings[offset : offset + NAME].split(b"\0", 1)[0].decode("utf-8", "surrogateescape")
-
-    def _record(self, type_id: int) -> tuple[str, int, int, int, int]:
-        """(name, kind, vlen with the kind flag in bit 16, size or type, offset of what follows)."""
-        at = lib.pk_btf_at(self._index, type_id)
-        if at == 0xFFFFFFFF:
-            return "", 0, 0, 0, 0
-        name, info, last = struct.unpack_from(self.order + "III", self._types, at)
-        return self._string(name), info >> 24 & 31, info & 0xFFFF | info >> 31 << 16, last, at + 12
-
-    def _load(self, name: str) -> Struct | None:
-        type_id = self._find(name)
-        if not type_id:
-            return None
-        fields: dict[str, Field] = {}
-        _, _, _, size, _ = self._record(type_id)
-        self._members(fields, type_id, "", 0, 0, iter(range(VISITS)))
-        size = min(size, MAX_STRUCT)
-        self.add(name, size, {n: f for n, f in fields.items() if f.offset + f.size <= size})
-        return self._structs[name]
-
-    def _members(
-        self, fields: dict[str, Field], type_id: int, prefix: str, base: int, depth: int, visits: Iterator[int]
-    ) -> None:
-        _, _, vlen, _, at = self._record(type_id)
-        flag, count = vlen >> 16, vlen & 0xFFFF
-        members = struct.iter_unpack(self.order + "III", self._types[at : at + 12 * count])
-        for _, (name_off, member, where) in zip(visits, members, strict=False):
-            if len(fields) >= MEMBERS:
-                return
-            bits, bit_offset = (where >> 24, where & 0xFFFFFF) if flag else (0, where)
-            name, offset = self._string(name_off), base + bit_offset // 8
-            target = self._strip(member)
-            inner, kind, _, _, _ = self._record(target)
-            if name and bits:
-                unit = self._size(member, 0) or 1
-                start = base + bit_offset // 8 // unit * unit
-                shift = (bit_offset + base * 8) - start * 8
-                fields[prefix + name] = Field(start, unit, f"{self._spell(member, 0)} : {bits}@{shift}")
-                continue
-            if name:
-                fields[prefix + name] = Field(offset, self._size(member, 0), self._spell(member, 0))
-            # Members of nameless structures belong to the outer one; those of a structure with a tag are found
-            # through it.
-            if kind in (STRUCT, UNION) and (not inner or kind == UNION) and depth < 8:
-                self._members(fields, target, f"{prefix}{name}." if name else prefix, offset, depth + 1, visits)
-
-    def _strip(self, type_id: int) -> int:
-        """Behind typedefs and qualifiers."""
-        for _ in range(DEPTH):
-            _, kind, _, last, _ = self._record(type_id)
-            if kind != TYPEDEF and kind not in QUALIFIERS:
-                return type_id
-            type_id = last
-        return 0
-
-    def _array(self, at: int) -> tuple[int, int]:
-        element, _, count = struct.unpack_from(self.order + "III", self._types, at)
-        return element, count
-
-    def _size(self, type_id: int, depth: int) -> int:
-        type_id = self._strip(type_id)
-        _, kind, _, last, at = self._record(type_id)
-        if kind == PTR:
-            return self.pointer_size
-        if kind == ARRAY and depth < DEPTH:
-            element, count = self._array(at)
-            return min(count * self._size(element, depth + 1), MAX_STRUCT + 1)
-        return last if kind in (INT, STRUCT, UNION, ENUM, ENUM64, FLOAT) else 0
-
-    def _spell(self, type_id: int, depth: int) -> str:
-        """The type as C spells it."""
-        name, kind, _, last, at = self._record(type_id)
-        if depth > DEPTH or kind == 0:
-            return "void"
-        if kind == PTR:
-            if self._record(self._strip(last))[1] == FUNC_PROTO:
-                return "void (*)()"
-            inner = self._spell(last, depth + 1)
-            return inner + ("*" if inner.endswith("*") else " *")
-        if kind == ARRAY:
-            element, count = self._array(at)
-            return f"{self._spell(element, depth + 1)} [{count}]"
-        if kind in QUALIFIERS:
-            return QUALIFIERS[kind] + self._spell(last, depth + 1)
-        tag = {STRUCT: "struct ", UNION: "union ", ENUM: "enum ", ENUM64: "enum "}.get(kind, "")
-        if kind == FWD:
-            tag = "struct "
-        return (tag + name).strip() or "void"
 
 
 def from_memory(memory: Any, start: int, stop: int, source: str, pointer_size: int) -> BtfTypes:
@@ -194,3 +226,21 @@ def from_memory(memory: Any, start: int, stop: int, source: str, pointer_size: i
     if not 24 <= stop - start <= MAX_SIZE:
         raise FormatError(f"{source}: __start_BTF {start:#x} and __stop_BTF {stop:#x} make no sense")
     return BtfTypes(memory.read(start, stop - start), source, pointer_size)
+
+
+def read(file: HostFile) -> BtfTypes | None:
+    """The BTF of an ELF file (section .BTF), or of a file that is nothing else; None if it has none.
+
+    FormatError if it cannot be understood, and for a module's own file, whose types are not whole without those of its
+    kernel.
+    """
+    magic = file.pread(0, 2)
+    if magic in (MAGIC.to_bytes(2, "little"), MAGIC.to_bytes(2, "big")):
+        if file.size > MAX_SIZE:
+            raise FormatError(f"{file.path}: BTF of {file.size} bytes (at most {MAX_SIZE})")
+        return BtfTypes(file.pread(0, file.size), file.path)
+    elf = sections.Elf.of(file)
+    data = elf.section(".BTF", MAX_SIZE) if elf is not None else None
+    if elf is None or data is None:
+        return None
+    return BtfTypes(bytes(data), file.path, elf.pointer_size)

@@ -3,30 +3,41 @@
 from __future__ import annotations
 
 import json
+import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib import resources
 from typing import Any, NamedTuple
 
 from pykvm.errors import FormatError, KvmError
 from pykvm.images.hostfile import HostFile
-from pykvm.types.decode import CODES, SIGNED, element
+from pykvm.types.decode import CODES, FLOATS, SIGNED, Form, bare, dimensions, is_address, spelled_bits
 
-MAX_STRUCT = 1 << 20
+MAX_STRUCT = 1 << 24  # Linux built for 8192 CPUs has structures of some megabytes
 MAX_FILE = 64 << 20
 MAX_TYPE = 1024  # characters of a C type
+MAX_DIGITS = 10  # of an index
 
 
 class Field(NamedTuple):
-    """A member: offset and size in bytes from the start of its structure, and its C type."""
+    """A member: offset and size in bytes from the start of its structure, and its C type.
+
+    A bit field's bytes are those that hold any of its bits, its type is "int : 3@5": three bits, the last of which is
+    bit 5 of these bytes read as one integer of the target's byte order. A type without a name is "struct {...}".
+    """
 
     offset: int
     size: int
     type: str
+    source: tuple[Types, int] | None = None  # whose type it is, and its number there, where that is known
 
 
 class Struct:
-    """One structure: `name`, `size` in bytes, `fields` by name; nested members as `outer.inner`."""
+    """One structure or union: `name` (of a nameless one "{...}"), `size` in bytes, `fields` by name.
+
+    Members of nameless members are its own, as in C. Members of structures that have a layout of their own are found
+    through it; where a file has none for them they are fields here, as `outer.inner`.
+    """
 
     def __init__(self, name: str, size: int, fields: Mapping[str, Field], types: Types) -> None:
         self.name = name
@@ -36,8 +47,8 @@ class Struct:
         self.plan: dict[str, Any] = {}  # what a StructView has worked out for it
 
     def field(self, path: str) -> Field:
-        """The member at a dotted path, followed into structures that have an entry of their own; through a pointer
-        (task_struct's mm.arg_start) the offset is that in the structure pointed at.
+        """The member at a dotted path, followed into structures and to elements of arrays (`numbers[0].nr`); through
+        a pointer (task_struct's mm.arg_start) the offset is that in the structure pointed at.
 
         KvmError if there is no such member.
         """
@@ -47,54 +58,129 @@ class Struct:
         return found
 
     def offset(self, path: str) -> int:
-        """Offset in bytes of a member, as field() finds it."""
+        """Offset in bytes of a member, as field() finds it; of a bit field, of the first byte with a bit of it."""
         return self.field(path).offset
 
     def __contains__(self, path: str) -> bool:
         return self._follow(path) is not None
 
     def _follow(self, path: str) -> Field | None:
-        direct = self.fields.get(path)
+        direct = self._element(path)
         if direct is not None:
             return direct
         head = path
         while "." in head:
             head = head.rpartition(".")[0]
-            outer = self.fields.get(head)
-            inner = self.types.structure_of(outer.type) if outer is not None else None
-            if outer is not None and inner is None and outer.type.endswith(" *"):
+            outer = self._element(head)
+            if outer is None:
+                continue
+            form, rest = self.types.form(outer), path[len(head) + 1 :]
+            if form.struct is not None and not form.dims and form.struct is not self:
+                found = form.struct._follow(rest)
+                if found is not None:
+                    return found._replace(offset=outer.offset + found.offset)
+            elif form.struct is None and not form.dims:
                 # Through a pointer: where the member lies in what it points at.
-                pointed = self.types.structure_of(outer.type.removeprefix("const ")[:-2])
-                found = pointed._follow(path[len(head) + 1 :]) if pointed is not None else None
+                pointed = self.types.pointee(outer)
+                found = pointed._follow(rest) if pointed is not None else None
                 if found is not None:
                     return found
-            if outer is not None and inner is not None and inner is not self:
-                found = inner._follow(path[len(head) + 1 :])
-                if found is not None:
-                    return Field(outer.offset + found.offset, found.size, found.type)
         return None
+
+    def _element(self, path: str) -> Field | None:
+        """A field of this structure, or (`name[2]`) an element of one that is an array."""
+        direct = self.fields.get(path)
+        if direct is not None or not path.endswith("]"):
+            return direct
+        array, _, index = path[:-1].rpartition("[")
+        if not index.isdecimal() or len(index) > MAX_DIGITS:
+            return None
+        outer = self._element(array)
+        return self.types.element(outer, int(index)) if outer is not None else None
 
     def __repr__(self) -> str:
         return f"<struct {self.name}, {self.size} bytes, {len(self.fields)} members>"
 
 
 class Types(Mapping[str, Struct]):
-    """The structures of one kernel, by name."""
+    """The structures of one kernel, by name: a structure's or union's tag, or a typedef of a structure."""
 
     def __init__(self, source: str = "") -> None:
         self.source = source
         self._structs: dict[str, Struct] = {}
 
     def struct(self, name: str) -> Struct:
-        """A structure by its tag; KvmError if it is not known."""
-        found = self._structs.get(name)
+        """A structure; KvmError if it is not known.
+
+        name: a tag ("task_struct", "struct task_struct", "union thread_union") or a typedef ("atomic_t"). Of several
+        with one name, a structure comes before a union and that before a typedef.
+        """
+        found = self.get(name)
         if found is None:
             raise KvmError(f"struct {name}: no layout of it is known for this kernel")
         return found
 
+    def enum(self, name: str) -> Mapping[str, int]:
+        """The constants of an enum, by its tag or typedef; KvmError if it is not known."""
+        found = self.enumerators(name)
+        if not found:
+            raise KvmError(f"enum {name}: not known for this kernel")
+        return found
+
+    def enumerators(self, name: str) -> Mapping[str, int]:
+        """As enum(), but empty if it is not known."""
+        return {}
+
+    def constant(self, name: str, default: int | None = None) -> int | None:
+        """The value of a constant of whatever enum; default if none has it."""
+        return default
+
     def structure_of(self, c_type: str) -> Struct | None:
         """The structure that a C type such as "struct proc" names, if it is known."""
-        return self._structs.get(c_type[7:]) if c_type.startswith("struct ") else None
+        return None if is_address(c_type) else self.get(c_type)
+
+    def form(self, field: Field) -> Form:
+        """What a member's type comes to."""
+        if field.source is not None:
+            types, number = field.source
+            return types.form_of(number, spelled_bits(field.type)[1])
+        c_type, bits = spelled_bits(field.type)
+        base, dims = dimensions(bare(c_type))
+        struct = self.structure_of(base)
+        plain = is_address(base) or not (base.startswith(("struct", "union")) or base in FLOATS)
+        return Form(struct, dims, base in SIGNED, base == "char", plain and struct is None, bits)
+
+    def form_of(self, number: int, bits: tuple[int, int] | None) -> Form:
+        """What the type of that number comes to: where types have numbers."""
+        raise NotImplementedError
+
+    def pointee(self, field: Field) -> Struct | None:
+        """The structure that a member points at, if it is known."""
+        if field.source is not None:
+            return field.source[0].pointee_of(field.source[1])
+        c_type = bare(field.type)
+        return self.structure_of(c_type[:-1].rstrip()) if c_type.endswith("*") else None
+
+    def pointee_of(self, number: int) -> Struct | None:
+        """The structure that the type of that number points at."""
+        raise NotImplementedError
+
+    def element(self, field: Field, index: int) -> Field | None:
+        """An element of a member that is an array; None if it is none, or has not so many elements. Of a flexible
+        array there is any."""
+        if field.source is not None:
+            return field.source[0].element_of(field, index)
+        base, dims = dimensions(bare(field.type))
+        if not dims or (dims[0] and index >= dims[0]):
+            return None
+        inner = self.structure_of(base)
+        size = field.size // dims[0] if dims[0] else inner.size if inner is not None and len(dims) == 1 else 0
+        rest = "".join(f"[{n}]" for n in dims[1:])
+        return Field(field.offset + index * size, size, f"{base} {rest}".rstrip()) if size else None
+
+    def element_of(self, field: Field, index: int) -> Field | None:
+        """As element(), of a field whose type has a number here."""
+        raise NotImplementedError
 
     def add(self, name: str, size: int, fields: Mapping[str, Field]) -> None:
         """Add a structure, or replace the one of that name."""
@@ -111,15 +197,31 @@ class Types(Mapping[str, Struct]):
                 field = struct.fields.get(member)
                 if field is not None and not _alike(field, given):
                     raise FormatError(
-                        f"{other.source}: struct {name}: {member}: {list(given)!r:.200} cannot stand for {list(field)}"
+                        f"{other.source}: struct {name}: {member}: {list(given[:3])!r:.200} cannot stand for "
+                        f"{list(field[:3])}"
                     )
+
+    def bodies(self, names: Iterable[str] | None = None) -> Iterator[tuple[str, dict[str, Any]]]:
+        """The entries of a layout file, one after another, of all structures or of those named."""
+        for name in self if names is None else names:
+            struct = self[name]
+            yield name, {"size": struct.size, "fields": {n: list(f[:3]) for n, f in struct.fields.items()}}
 
     def as_json(self) -> dict[str, Any]:
         """The form of a layout file."""
-        return {s.name: {"size": s.size, "fields": {n: list(f) for n, f in s.fields.items()}} for s in self.values()}
+        return dict(self.bodies())
 
     def __getitem__(self, name: str) -> Struct:
-        return self._structs[name]
+        found = self._structs.get(name)
+        if found is None:
+            found = self._structs[name.removeprefix("struct ").removeprefix("union ")]
+        return found
+
+    def __contains__(self, name: object) -> bool:
+        try:
+            return isinstance(name, str) and self[name] is not None
+        except KeyError:
+            return False
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._structs)
@@ -130,17 +232,17 @@ class Types(Mapping[str, Struct]):
 
 def _alike(old: Field, new: Field) -> bool:
     """Whether both are a number, text, an array of as many numbers, or the same structure."""
-    (base, count), (new_base, new_count) = element(old.type), element(new.type)
+    (base, dims), (new_base, new_dims) = dimensions(old.type), dimensions(new.type)
     if base.startswith("struct ") and not base.endswith(("*", "}")):
         return old.type == new.type
-    if old.size // (count or 1) not in CODES:
+    if old.size // (math.prod(dims) or 1) not in CODES:
         return True  # what is no number is not looked into
-    if base == "char" and count is not None:
-        return new_base == "char" and new_count is not None
+    if base == "char" and dims:
+        return new_base == "char" and new_dims != ()
     if new_base.startswith("struct ") and not new_base.endswith("*"):
         return False
-    pointer = old.type.endswith(("*", ")"))
-    return count == new_count and new.size // (new_count or 1) in CODES and not (pointer and new_base in SIGNED)
+    width = new.size // (math.prod(new_dims) or 1)
+    return dims == new_dims and width in CODES and not (is_address(old.type) and new_base in SIGNED)
 
 
 def from_json(data: Any, source: str) -> Types:

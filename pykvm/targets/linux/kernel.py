@@ -14,8 +14,10 @@ from pykvm.symbols.base import Symbols
 from pykvm.targets.base import Message, Parts, Target, Thread, Translation
 from pykvm.targets.linux import carried, facts, files, identity, log, modules, tasks, user
 from pykvm.targets.linux.platform import Platform, Tables
+from pykvm.targets.linux.types import AllTypes, KernelTypes
 from pykvm.targets.linux.waits import Waits
-from pykvm.types import btf, layout
+from pykvm.types import layout
+from pykvm.types.layout import Types
 
 FIXED_1 = 1 << 11  # <linux/sched/loadavg.h>
 
@@ -35,6 +37,7 @@ class Linux(Target):
         self.page_size = info.decimal("PAGESIZE") or 4096
         self._tables = tables
         self._waits: Waits | None = None
+        self._all_types: AllTypes | None = None
 
     def translation(self, image: Image, symbols: Symbols | None) -> Translation | None:
         if symbols is not None:
@@ -51,18 +54,16 @@ class Linux(Target):
         return carried.symbols(self, image)
 
     def check(self, parts: Parts) -> None:
-        """Read the types that the kernel carries; without them there is memory, but no processes."""
+        """See that a kernel file is the dump's; what it takes to look for modules and types."""
         identity.check(self, parts)
         parts.symbols.chain(lambda: modules.read(self, parts))
-        start, stop = parts.symbols.find("__start_BTF"), parts.symbols.find("__stop_BTF")
-        if start is None or stop is None:
-            return
-        try:
-            self.types = btf.from_memory(parts.memory, start.value, stop.value, parts.image.path, self.pointer_size)
-        except KvmError as e:
-            parts.memory.note(e)
-            return
+        self.types = KernelTypes(parts, self.pointer_size)
         self.types.update(layout.builtin("linux"))
+        self._all_types = AllTypes(self.types, parts)
+
+    @property
+    def all_types(self) -> Types:
+        return self._all_types or self.types
 
     def release(self, parts: Parts) -> tuple[str | None, str | None]:
         return self.vmcoreinfo.text("OSRELEASE"), facts.uts(self, parts).get("version")

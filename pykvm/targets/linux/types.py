@@ -1,0 +1,212 @@
+"""Where a Linux kernel's types come from.
+
+First what is given (pykvm's own records, a user's layout file), then the BTF in the dump; where that is not there or
+cannot be read, the BTF or else the DWARF of the kernel file. kd.types has the modules' own structures too, which the
+kernel keeps as BTF that goes on behind its own (struct btf_module of kernel/bpf/btf.c, since Linux 5.11).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from pykvm.errors import FormatError, KvmError
+from pykvm.targets.base import Parts
+from pykvm.types import btf, of_file
+from pykvm.types.btf import BtfTypes
+from pykvm.types.graph import GraphTypes
+from pykvm.types.layout import Struct, Types
+
+MAX_MODULES = 1 << 14
+MAX_BYTES = 64 << 20  # of the BTF of all modules: a distribution's have some 100 kB each
+NAME = 64
+
+
+class KernelTypes(Types):
+    """The kernel's own types: what is given, and a graph that is read when something is asked of it first."""
+
+    def __init__(self, parts: Parts, pointer_size: int) -> None:
+        super().__init__(parts.image.path)
+        self._parts: Parts | None = parts
+        self._pointer_size = pointer_size
+        self._graph: Types | None = None
+        self._lock = threading.Lock()
+        self._why = ""
+
+    @property
+    def graph(self) -> Types:
+        """The types that the kernel or its file carries; none if neither does."""
+        if self._graph is None:
+            with self._lock:
+                if self._graph is None and self._parts is not None:
+                    self._graph = self._read(self._parts)
+                    self._parts = None
+        assert self._graph is not None
+        return self._graph
+
+    def _read(self, parts: Parts) -> Types:
+        found: Types | None = None
+        start, stop = parts.symbols.find("__start_BTF"), parts.symbols.find("__stop_BTF")
+        why = [f"{parts.image.path}: this kernel carries no types (BTF)"]
+        if start is not None and stop is not None:
+            try:
+                found = btf.from_memory(parts.memory, start.value, stop.value, parts.image.path, self._pointer_size)
+            except KvmError as e:
+                why = [f"the kernel's types cannot be read: {e}"]
+        if found is None and parts.kernel is not None:
+            try:
+                found = of_file(parts.kernel)
+                why.append(f"{parts.kernel.path} carries none (BTF, DWARF)")
+            except KvmError as e:
+                why.append(str(e))
+        if found is None:
+            if parts.kernel is None:
+                why.append("name a kernel file that has them (kernel, -N), or a layout file")
+            self._why = "; ".join(why)
+            return Types(parts.image.path)
+        if isinstance(found, GraphTypes):
+            found.given = self._structs
+        return found
+
+    def struct(self, name: str) -> Struct:
+        found = self.get(name)
+        if found is None:
+            raise KvmError(f"struct {name}: {self._why or f'not in the types of {self.graph.source}'}")
+        return found
+
+    def enumerators(self, name: str) -> Mapping[str, int]:
+        return self.graph.enumerators(name)
+
+    def constant(self, name: str, default: int | None = None) -> int | None:
+        return self.graph.constant(name, default)
+
+    def bodies(self, names: Iterable[str] | None = None) -> Iterator[tuple[str, dict[str, Any]]]:
+        for name in self if names is None else names:
+            yield from super().bodies([name]) if name in self._structs else self.graph.bodies([name])
+
+    def __getitem__(self, name: str) -> Struct:
+        try:
+            return super().__getitem__(name)
+        except KeyError:
+            return self.graph[name]
+
+    def __contains__(self, name: object) -> bool:
+        return super().__contains__(name) or name in self.graph
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self._structs
+        yield from (name for name in self.graph if name not in self._structs)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+class AllTypes(Types):
+    """The types of the kernel, and of its modules what the kernel does not have: these are read when it is needed."""
+
+    def __init__(self, kernel: KernelTypes, parts: Parts) -> None:
+        super().__init__(kernel.source)
+        self.kernel = kernel
+        self._parts = parts
+        self._modules: list[BtfTypes] | None = None
+        self._lock = threading.Lock()
+        self._flaw = ""
+
+    @property
+    def modules(self) -> list[BtfTypes]:
+        """The modules' types, in the order of the kernel's list. What cannot be read is left out; errors say so."""
+        if self._modules is None:
+            with self._lock:
+                if self._modules is None:
+                    found: list[BtfTypes] = []
+                    try:
+                        self._read(found)
+                    except KvmError as e:
+                        self._flaw = self._flaw or f"btf_modules: {e}"
+                    self._modules = found
+        return self._modules
+
+    def _read(self, found: list[BtfTypes]) -> None:
+        """Add each module's BTF. The kernel has relocated it: a base of its own (.BTF.base, since Linux 6.11) is only
+        in the module's file."""
+        kernel, base = self.kernel, self.kernel.graph
+        head = self._parts.symbols.find("btf_modules")
+        if head is None or not isinstance(base, BtfTypes) or "btf_module" not in kernel:
+            return
+        module = kernel.struct("btf_module")
+        links = module.offset("list"), kernel.struct("list_head").offset("next")
+        memory, left = self._parts.memory, MAX_BYTES
+        for node in memory.walk_list(head.value, links[1], MAX_MODULES)[1:]:
+            at = memory.read_ptr(node - links[0] + module.offset("btf"))
+            try:
+                source, data = self._data(at, base, left)
+                left -= len(data)
+                found.append(BtfTypes(data, source, base.pointer_size, base))
+                found[-1].given = base.given
+            except KvmError as e:
+                self._flaw = self._flaw or str(e)
+
+    def _data(self, at: int, base: BtfTypes, left: int) -> tuple[str, bytes]:
+        """(whose, the BTF) of a struct btf."""
+        memory, layout = self._parts.memory, self.kernel.struct("btf")
+        name = "module"
+        if "name" in layout:
+            name += " " + memory.read_cstr(at + layout.offset("name"), NAME).decode("utf-8", "surrogateescape")
+        source = f"{self.source}: {name}"
+        size = memory.read_u32(at + layout.offset("data_size"))
+        if size > left:
+            raise FormatError(f"{source}: BTF of {size} bytes (at most {left})")
+        for member, told in (("start_id", base.end), ("start_str_off", base.strings_end)):
+            if member in layout and (got := memory.read_u32(at + layout.offset(member))) != told:
+                raise FormatError(f"{source}: BTF {member} is {got}, but the kernel's ends with {told}")
+        return source, memory.read(memory.read_ptr(at + layout.offset("data")), size)
+
+    def struct(self, name: str) -> Struct:
+        found = self.get(name)
+        if found is None:
+            try:
+                return self.kernel.struct(name)
+            except KvmError as e:
+                beside = f", nor of its {len(self.modules)} modules" if self.modules else ""
+                raise KvmError(f"{e}{beside}{f' ({self._flaw})' if self._flaw else ''}") from None
+        return found
+
+    def enumerators(self, name: str) -> Mapping[str, int]:
+        found = self.kernel.enumerators(name)
+        return found or next((told for types in self.modules if (told := types.enumerators(name))), {})
+
+    def constant(self, name: str, default: int | None = None) -> int | None:
+        found = self.kernel.constant(name)
+        if found is None:
+            told = (types.constant(name) for types in self.modules)
+            found = next((value for value in told if value is not None), default)
+        return found
+
+    def bodies(self, names: Iterable[str] | None = None) -> Iterator[tuple[str, dict[str, Any]]]:
+        for name in self if names is None else names:
+            where = next((types for types in (self.kernel, *self.modules) if name in types), self.kernel)
+            yield from where.bodies([name])
+
+    def __getitem__(self, name: str) -> Struct:
+        found = self.kernel.get(name)
+        if found is not None:
+            return found
+        for types in self.modules:
+            if name in types:
+                return types[name]
+        raise KeyError(name)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.kernel or any(name in types for types in self.modules)
+
+    def __iter__(self) -> Iterator[str]:
+        seen = set()
+        for types in (self.kernel, *self.modules):
+            for name in types:
+                if name not in seen:
+                    seen.add(name)
+                    yield name
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)

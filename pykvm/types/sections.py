@@ -1,0 +1,140 @@
+"""Sections of an ELF file: mapped, expanded where they are compressed, relocated where the file is not linked."""
+
+from __future__ import annotations
+
+import io
+import mmap
+import struct
+import zlib
+from typing import Any
+
+import zstandard
+from elftools.elf.elffile import ELFFile
+from elftools.elf.relocation import RelocationHandler
+
+from pykvm.errors import FormatError, KvmError
+from pykvm.images.hostfile import HostFile
+from pykvm.symbols.elf import DAMAGED, MAX_SECTIONS
+
+SHF_COMPRESSED = 0x800
+ZLIB, ZSTD = 1, 2  # ch_type
+RATIO = 32  # debug information packs to a fifth with zlib, to an eighth with zstd; what promises more is a bomb
+MAX_EXPANDED = 1 << 31
+MAX_RELOCATIONS = 16 << 20  # bytes of them for one section: pyelftools applies some 50,000 in a second
+
+
+class Elf:
+    """The sections of an ELF file, by name. FormatError if the file cannot be understood."""
+
+    def __init__(self, file: HostFile) -> None:
+        self._path = file.path
+        # Not closed: sections are views of it, and the last of them lets it go.
+        try:
+            self._map = mmap.mmap(file.fd, file.size, access=mmap.ACCESS_READ)
+        except (OSError, ValueError) as e:  # it has been cut since it was opened
+            raise KvmError(f"{file.path}: {e}") from e
+        try:
+            stream: Any = self._map
+            self._elf = ELFFile(stream)
+            if self._elf.num_sections() > MAX_SECTIONS:
+                raise FormatError(
+                    f"{file.path}: e_shnum is {self._elf.num_sections()} (at most {MAX_SECTIONS} are read)"
+                )
+            self._headers = self._read_headers()
+        except DAMAGED as e:
+            raise FormatError(f"{file.path}: damaged ELF file: {e}") from e
+        self.big_endian = not self._elf.little_endian
+        self.pointer_size = self._elf.elfclass // 8
+
+    @staticmethod
+    def of(file: HostFile) -> Elf | None:
+        """The sections of a file, or None if it is no ELF file."""
+        return Elf(file) if file.size >= 52 and file.pread(0, 4) == b"\x7fELF" else None
+
+    def _read_headers(self) -> dict[str, Any]:
+        names: dict[str, Any] = {}
+        for i in range(self._elf.num_sections()):
+            header = self._elf._get_section_header(i)
+            if header["sh_type"] not in ("SHT_NULL", "SHT_NOBITS"):
+                names.setdefault(self._elf._get_section_name(header), header)
+        return names
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._headers or f".z{name[1:]}" in self._headers
+
+    def section(self, name: str, limit: int = MAX_EXPANDED) -> memoryview | bytes | None:
+        """The contents of a section, or None if there is none of that name (or only in another file).
+
+        FormatError if it is not within the file, cannot be expanded, or is larger than `limit` bytes.
+        """
+        header = self._headers.get(name)
+        old = None if header is not None else self._headers.get(f".z{name[1:]}")
+        try:
+            if old is not None:
+                return self._zdebug(name, old, limit)
+            if header is None:
+                return None
+            data = self._raw(name, header)
+            if header["sh_flags"] & SHF_COMPRESSED:
+                data = self._compressed(name, data, limit)
+            if len(data) > limit:
+                raise self._wrong(name, f"{len(data)} bytes (at most {limit})")
+            return self._relocated(name, data)
+        except DAMAGED as e:
+            raise self._wrong(name, str(e)) from e
+
+    def _wrong(self, name: str, what: str) -> FormatError:
+        return FormatError(f"{self._path}: section {name}: {what}")
+
+    def _raw(self, name: str, header: Any) -> memoryview | bytes:
+        offset, size = header["sh_offset"], header["sh_size"]
+        if offset > len(self._map) or size > len(self._map) - offset:
+            raise self._wrong(name, f"sh_offset {offset} and sh_size {size} go beyond the end of the file")
+        return memoryview(self._map)[offset : offset + size]
+
+    def _compressed(self, name: str, data: memoryview | bytes, limit: int) -> bytes:
+        """Elf32_Chdr or Elf64_Chdr, and what it says of the bytes behind it."""
+        form = struct.Struct((">" if self.big_endian else "<") + ("I4xQQ" if self.pointer_size == 8 else "III"))
+        kind, size, _ = form.unpack_from(data)
+        return self._expanded(name, data[form.size :], kind, size, limit)
+
+    def _zdebug(self, name: str, header: Any, limit: int) -> bytes:
+        """A section of binutils before 2.26: "ZLIB", the size (big-endian), the rest."""
+        data = self._raw(name, header)
+        if bytes(data[:4]) != b"ZLIB":
+            raise self._wrong(name, f"a .zdebug section that begins with {bytes(data[:4])!r}")
+        size = int.from_bytes(data[4:12], "big")
+        return self._expanded(name, data[12:], ZLIB, size, limit)
+
+    def _expanded(self, name: str, packed: memoryview | bytes, kind: int, size: int, limit: int) -> bytes:
+        if size > min(limit, RATIO * len(packed) + 4096):
+            raise self._wrong(name, f"{len(packed)} bytes cannot expand to {size}")
+        try:
+            if kind == ZLIB:
+                data = zlib.decompressobj().decompress(packed, size) if size else b""
+            elif kind == ZSTD:
+                data = zstandard.ZstdDecompressor().stream_reader(packed, read_across_frames=True).read(size)
+            else:
+                raise self._wrong(name, f"ch_type {kind} is not known")
+        except (zlib.error, zstandard.ZstdError) as e:
+            raise self._wrong(name, str(e)) from e
+        if len(data) != size:
+            raise self._wrong(name, f"expands to {len(data)} bytes, not to {size}")
+        return data
+
+    def _relocated(self, name: str, data: memoryview | bytes) -> memoryview | bytes:
+        """In a file that is not linked, what sections say of each other is filled in."""
+        if self._elf["e_type"] != "ET_REL":
+            return data
+        for kind in (".rela", ".rel"):
+            header = self._headers.get(kind + name)
+            if header is not None and header["sh_type"] in ("SHT_RELA", "SHT_REL"):
+                break
+        else:
+            return data
+        if header["sh_size"] > MAX_RELOCATIONS:
+            raise self._wrong(kind + name, f"{header['sh_size']} bytes (at most {MAX_RELOCATIONS})")
+        stream = io.BytesIO(data)
+        relocations: Any = self._elf._make_section(header)
+        RelocationHandler(self._elf).apply_section_relocations(stream, relocations)
+        return stream.getvalue()
