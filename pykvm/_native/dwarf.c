@@ -333,7 +333,7 @@ static void take(const pk_dwarf *d, unit_t *u, uint64_t attribute, const value_t
     }
     switch (attribute) {
     case 0x0b: out->byte_size = v->number; out->has |= PK_DIE_BYTE_SIZE; return;
-    case 0x0c: out->bit_offset = v->number; out->has |= PK_DIE_BIT_OFFSET; return;
+    case 0x0c: out->bit_offset = (int64_t)v->number; out->has |= PK_DIE_BIT_OFFSET; return;
     case 0x0d: out->bit_size = v->number; return;
     case 0x1c: out->value = (int64_t)v->number; return;
     case 0x2f: out->count = v->number + 1; return;

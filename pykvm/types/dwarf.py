@@ -42,7 +42,7 @@ FIND = {
     graph.ENUM: lib.PK_DWARF_ENUM,
     graph.TYPEDEF: lib.PK_DWARF_TYPEDEF,
 }
-FOUND = {found: kind for kind, found in FIND.items()}
+FOUND = {found: kind for kind, found in FIND.items() if kind != graph.ENUM}
 
 
 class DwarfTypes(GraphTypes):
@@ -145,14 +145,15 @@ class DwarfTypes(GraphTypes):
             raise self._odd(number)
 
     def _bit_offset(self, die: Any) -> int:
+        first = 8 * int(die.location)
         if die.has & lib.PK_DIE_DATA_BIT_OFFSET:
-            return 8 * int(die.location) + int(die.data_bit_offset)
+            return first + int(die.data_bit_offset)
         if die.bit_size and die.has & lib.PK_DIE_BIT_OFFSET:  # DWARF 2 and 3: from the highest bit of a storage unit
             if self.byteorder == "big":
-                return 8 * int(die.location) + int(die.bit_offset)
+                return first + int(die.bit_offset)
             unit = die.byte_size if die.has & lib.PK_DIE_BYTE_SIZE else self.size(die.type)
-            return 8 * int(die.location) + 8 * int(unit) - int(die.bit_offset) - int(die.bit_size)
-        return 8 * int(die.location)
+            return first + 8 * int(unit) - int(die.bit_offset) - int(die.bit_size)
+        return first
 
     def _node(self, number: int) -> Node:
         offset, left_out = number & (1 << DIMENSION) - 1, number >> DIMENSION

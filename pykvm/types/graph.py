@@ -298,7 +298,7 @@ class Fields(Mapping[str, Field]):
             spelling += f" : {member.bits}@{shift}"
         else:
             size = self.types.size(member.target)
-        if offset + size > self._size:
+        if offset < 0 or offset + size > self._size:
             name = self.types.node(self.number).name
             raise FormatError(
                 f"{self.types.source}: struct {name or NAMELESS}: {member.name:.200}: {size} bytes at {offset} are "

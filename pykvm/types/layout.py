@@ -229,6 +229,9 @@ class Types(Mapping[str, Struct]):
     def __len__(self) -> int:
         return len(self._structs)
 
+    def __bool__(self) -> bool:
+        return next(iter(self), None) is not None  # len() looks at every type of a kernel
+
 
 def _alike(old: Field, new: Field) -> bool:
     """Whether both are a number, text, an array of as many numbers, or the same structure."""

@@ -71,7 +71,7 @@ class Elf:
         old = None if header is not None else self._headers.get(f".z{name[1:]}")
         try:
             if old is not None:
-                return self._zdebug(name, old, limit)
+                return self._relocated(name, self._zdebug(name, old, limit))
             if header is None:
                 return None
             data = self._raw(name, header)
@@ -127,7 +127,7 @@ class Elf:
         if self._elf["e_type"] != "ET_REL":
             return data
         for kind in (".rela", ".rel"):
-            header = self._headers.get(kind + name)
+            header = self._headers.get(kind + name) or self._headers.get(f"{kind}.z{name[1:]}")
             if header is not None and header["sh_type"] in ("SHT_RELA", "SHT_REL"):
                 break
         else:

@@ -13,7 +13,8 @@ typedef struct {
     uint64_t offset, next;          /* in .debug_info; next: the first child, or what follows */
     uint64_t sibling;               /* 0: not told */
     uint64_t type;                  /* offset of the entry it refers to, 0: void */
-    uint64_t byte_size, bit_size, data_bit_offset, bit_offset, location, count;
+    uint64_t byte_size, bit_size, data_bit_offset, location, count;
+    int64_t bit_offset;             /* below 0 if a packed field begins before its storage unit's end */
     int64_t value;                  /* DW_AT_const_value */
     const char *name;               /* not NUL-terminated; NULL: none */
     uint32_t name_len;

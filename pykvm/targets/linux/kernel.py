@@ -63,7 +63,7 @@ class Linux(Target):
 
     @property
     def all_types(self) -> Types:
-        return self._all_types or self.types
+        return self.types if self._all_types is None else self._all_types
 
     def release(self, parts: Parts) -> tuple[str | None, str | None]:
         return self.vmcoreinfo.text("OSRELEASE"), facts.uts(self, parts).get("version")
