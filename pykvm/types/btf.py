@@ -68,6 +68,8 @@ class BtfTypes(GraphTypes):
         for name, off, size in (("type", type_off, type_len), ("str", str_off, str_len)):
             if hdr_len + off + size > len(data):
                 raise FormatError(f"{source}: BTF {name}_off {off}, {name}_len {size}: beyond its {len(data)} bytes")
+        if str_len == 0 or data[hdr_len + str_off + str_len - 1]:
+            raise FormatError(f"{source}: BTF str_off {str_off}, str_len {str_len}: the last string has no end")
         self.base = base
         self._types = data[hdr_len + type_off : hdr_len + type_off + type_len]
         self._strings = data[hdr_len + str_off : hdr_len + str_off + str_len]
@@ -181,6 +183,9 @@ class BtfTypes(GraphTypes):
         if number < self.first and self.base is not None:
             return self.base.struct_of(number, name)
         return super().struct_of(number, name)
+
+    def meant(self, name: str) -> int:
+        return (self.base.meant(name) if self.base is not None else 0) or self.number_of(name)
 
     # -- records ------------------------------------------------------------------------------------------------
 

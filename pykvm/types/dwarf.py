@@ -1,7 +1,7 @@
 """DWARF: the types that compilers describe in a kernel file (DWARF 5, and 2 to 4).
 
 The C core finds and reads entries; pyelftools finds the sections. Types that are in files of their own (dwz, split
-DWARF) are not read.
+DWARF) or in units of their own (-fdebug-types-section) are not followed: kernels are not built so.
 """
 
 from __future__ import annotations

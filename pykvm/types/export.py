@@ -61,7 +61,7 @@ class _Entry:
                 continue
             name = node.name or typedef
             tag = graph.TAGS[node.kind] if node.name else ""
-            if not name or not self.types.is_same(self.types.number_of(name), inner):
+            if not name or not self.types.is_same(self.types.meant(name), inner):
                 tag, name = graph.TAGS[node.kind], graph.NAMELESS
                 if dims and len(self.parts) < MAX_ENTRIES:
                     name = f"{self.name}.{path}"
@@ -75,7 +75,7 @@ class _Entry:
         node = self.types.node(inner)
         base, told = dimensions(bare(spelling))
         is_char = node.kind == graph.INT and node.name == "char"
-        if told == dims and len(spelling) <= MAX_TYPE and (is_address(base) or base not in self.types):
+        if told == dims and len(spelling) <= MAX_TYPE and (is_address(base) or not self.types.meant(base)):
             if node.kind == graph.PTR and self._is_another(bare(base)[:-1].rstrip(), node.target):
                 return _array("void *", dims)
             if node.kind not in (graph.INT, graph.ENUM):
@@ -92,7 +92,7 @@ class _Entry:
 
     def _is_another(self, name: str, number: int) -> bool:
         """Whether a reader would take the structure of that name for what is pointed at, which is another one."""
-        found = self.types.number_of(name)
+        found = self.types.meant(name)
         _, inner, _ = self.types.resolve(number)
         declared = self.types.node(inner).kind in graph.DECLARED
         return found != 0 and not declared and not self.types.is_same(found, inner)

@@ -126,7 +126,8 @@ class GraphTypes(Types):
         for kind, name in self.names():
             if name and name not in seen and (kind != TYPEDEF or self._is_own_typedef(name)):
                 seen.add(name)
-                yield name
+                if self.number_of(name):  # not if it is cut
+                    yield name
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
@@ -142,6 +143,10 @@ class GraphTypes(Types):
             if self.node(found).kind not in (STRUCT, UNION):
                 return 0
         return found
+
+    def meant(self, name: str) -> int:
+        """The number of the structure that a name means among all types that these belong to, or 0."""
+        return self.number_of(name)
 
     def _is_own_typedef(self, name: str) -> bool:
         """Whether a typedef is the name of a structure that has no other."""
