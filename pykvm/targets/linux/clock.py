@@ -15,21 +15,40 @@ COUNTERS = ("seqcount_raw_spinlock", "seqcount")
 
 def times(places: Places) -> tuple[float, float] | None:
     """(seconds since 1970 at boot, and at the last tick); None if the dump does not tell."""
-    if "timekeeper" not in places.types:
-        return None
     try:
-        keeper, memory = places.types.struct("timekeeper"), places.memory
-        at = next((a for a in _addresses(places) if _right(places, keeper, a)), None)
+        at = _timekeeper(places)
         if at is None:
             return None
+        keeper, memory = places.types.struct("timekeeper"), places.memory
         base = next((p for p in ("tkr_mono.", "tkr.") if p + "xtime_nsec" in keeper), "")
         shift = memory.read_u32(at + keeper.offset(base + "shift"))
         fraction = memory.read_u64(at + keeper.offset(base + "xtime_nsec")) >> min(shift, 64)
         seconds = memory.read_u64(at + keeper.offset("xtime_sec"))
-        real, boot = (memory.read_i64(at + keeper.offset(m)) for m in ("offs_real", "offs_boot"))
+        return _boot(places, at) / NSEC, seconds + min(fraction, NSEC) / NSEC
     except KvmError:
         return None
-    return (real - boot) / NSEC, seconds + min(fraction, NSEC) / NSEC
+
+
+def boot(places: Places) -> int | None:
+    """Nanoseconds since 1970 at boot; None if the dump does not tell."""
+    try:
+        at = _timekeeper(places)
+        return None if at is None else _boot(places, at)
+    except KvmError:
+        return None
+
+
+def _boot(places: Places, at: int) -> int:
+    keeper, memory = places.types.struct("timekeeper"), places.memory
+    real, booted = (memory.read_i64(at + keeper.offset(m)) for m in ("offs_real", "offs_boot"))
+    return real - booted
+
+
+def _timekeeper(places: Places) -> int | None:
+    if "timekeeper" not in places.types:
+        return None
+    keeper = places.types.struct("timekeeper")
+    return next((at for at in _addresses(places) if _right(places, keeper, at)), None)
 
 
 def _addresses(places: Places) -> list[int]:

@@ -97,13 +97,10 @@ def of_children(batch: Batch) -> dict[str, Sequence[Any]]:
 
 def start(batch: Batch) -> dict[str, Sequence[Any]]:
     """When it began, since 1970."""
-    since_boot, told = batch["start_boot"], clock.times(Places(batch.target, batch.parts))
-    if told is None:
-        if batch.parts.memory.unreadable is not None:
-            raise KvmError(batch.parts.memory.unreadable)
-        return {"start_ns": [None] * len(since_boot)}
-    boot = round(told[0] * NSEC)
-    return {"start_ns": [None if t is None else t + boot for t in since_boot]}
+    since_boot, boot = batch["start_boot"], clock.boot(Places(batch.target, batch.parts))
+    if boot is None and batch.parts.memory.unreadable is not None:
+        raise KvmError(batch.parts.memory.unreadable)
+    return {"start_ns": [None if t is None or boot is None else t + boot for t in since_boot]}
 
 
 def in_seconds(column: Column) -> list[float | None]:
