@@ -44,7 +44,7 @@ def run() -> None:
     dump = mirbsd(10_000)
     with pykvm.Kvm(dump.core, dump.kernel) as kd:
         at = kd.symbol("nprocs")
-        names = {"kd": kd, "at": at, "bare": lib.pk_space_u32, "space": kd._space}
+        names = {"kd": kd, "at": at, "bare": lib.pk_word_u32, "space": kd._space}
         word = CALLS / min(timeit.repeat("kd.read_u32(at)", globals=names, number=CALLS, repeat=7))
         bare = CALLS / min(timeit.repeat("bare(space, at)", globals=names, number=CALLS, repeat=7))
         line("kd.read_u32, hot page", word / 1e6, "M/s", 6, at_least=True)

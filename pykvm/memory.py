@@ -19,6 +19,7 @@ ADDRESS = (1 << 64) - 1
 CLOSED = "handle is closed"
 
 Reader = Callable[[int], int]
+window, unpack = lib.pk_space_window, ffi.unpack
 
 
 class Memory:
@@ -90,7 +91,7 @@ class Memory:
 
     def _reader(self, kind: str) -> Reader:
         size, signed = int(kind[1:]) // 8, kind[0] == "i"
-        space, call = self._space, getattr(lib, f"pk_space_{kind}")
+        space, call = self._space, getattr(lib, f"pk_word_{kind}")
 
         def slow(addr: int) -> int:
             byteorder: Any = self._byteorder
@@ -135,16 +136,18 @@ class Memory:
         if n < 0:
             raise ValueError(f"negative length {n}")
         if n <= CHUNK:
-            space = self._space_for(addr)
-            # Memory that lies mapped in one piece becomes bytes at once.
             data: bytes
-            mapped = lib.pk_space_window(space, addr, n)
+            space = self._space
+            if space is None or not 0 <= addr <= ADDRESS:
+                space = self._space_for(addr)
+            # Memory that lies mapped in one piece becomes bytes at once.
+            mapped = window(space, addr, n)
             if mapped:
-                data = ffi.unpack(mapped, n)
+                data = unpack(mapped, n)
                 return data
             buf = unset("char[]", n)
             if lib.pk_space_read(space, addr, buf, n, ffi.NULL) == n:
-                data = ffi.unpack(buf, n)
+                data = unpack(buf, n)
                 return data
             room = bytearray(n)
             self._readinto(addr, room, n)

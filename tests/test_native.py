@@ -171,7 +171,7 @@ def test_four_levels_of_big_endian_entries(memory: Callable[..., Memory]) -> Non
     walker = mmu.radix([Root(0xFFFF800000000000, 2**64 - 1, 0)], levels, "big")
     space = m.space(walker, 2**64 - 1, True)
     assert read(space, va, 4) == (b"here", lib.PK_OK, 0)
-    assert lib.pk_space_u32(space, va) == int.from_bytes(b"here", "big")
+    assert lib.pk_word_u32(space, va) == int.from_bytes(b"here", "big")
     assert read(space, va & 0x7FFFFFFFFFFF, 4)[1] == lib.PK_EADDR
     assert (
         lib.pk_mmu_radix(ffi.new("pk_root[1]"), 1, ffi.new("pk_level[2]", [(12, 9, 8), (12, 9, 8)]), 2, 0) == ffi.NULL
@@ -225,12 +225,12 @@ def test_signed_and_unsigned(memory: Callable[..., Memory]) -> None:
     space = m.space(linear(0, 24))
     assert [getattr(lib, f"pk_space_u{n}")(space, 0) for n in (8, 16, 32, 64)] == [255, 65535, 2**32 - 1, 2**64 - 1]
     assert [getattr(lib, f"pk_space_i{n}")(space, 0) for n in (8, 16, 32, 64)] == [-1] * 4
-    assert lib.pk_space_i64(space, 16) == -5
-    assert lib.pk_space_u64(space, 8) == value
-    assert lib.pk_space_u32(space, 24) < 0
-    assert lib.pk_space_u64(space, 17) == lib.PK_MISS
+    assert lib.pk_word_i64(space, 16) == -5
+    assert lib.pk_word_u64(space, 8) == value
+    assert lib.pk_word_u32(space, 24) < 0
+    assert lib.pk_word_u64(space, 17) == lib.PK_MISS
     lib.pk_space_close(space)
-    assert lib.pk_space_u8(space, 0) < 0
+    assert lib.pk_word_u8(space, 0) < 0
     assert read(space, 0, 1)[1] == lib.PK_ECLOSED
 
 

@@ -267,7 +267,7 @@ def test_space_over_a_small_cache(tmp_path: Path) -> None:
     for _ in range(4000):
         pfn = rng.randrange(rng.choice([2, 64]))
         at = rng.randrange(512) * 8
-        assert lib.pk_space_u64(space, pfn * PAGE + at) == int.from_bytes(pages[pfn][at : at + 8], "little")
+        assert lib.pk_word_u64(space, pfn * PAGE + at) == int.from_bytes(pages[pfn][at : at + 8], "little")
     stored = [pfn for i, pfn in enumerate(sorted(pages)) if list(CODECS)[i % len(CODECS)] == 0]
     for pfn in range(64):
         window = lib.pk_space_window(space, pfn * PAGE + 8, PAGE - 8)

@@ -26,10 +26,10 @@ ffi = FFI()
 ffi.cdef(cdef())
 ffi.set_source(
     "pykvm._native._core",
-    '#include "core.h"',
+    '#include "core.h"\n#include "brief.h"',
     sources=[os.path.relpath(HERE / f"{name}.c") for name in SOURCES],
     include_dirs=[os.path.relpath(HERE)],
-    depends=[os.path.relpath(p) for p in [*sorted(HERE.glob("decl/*.h")), HERE / "core.h"]],
+    depends=[os.path.relpath(p) for p in [*sorted(HERE.glob("decl/*.h")), HERE / "core.h", HERE / "brief.h"]],
     # The flags of the build itself (CFLAGS) come after these: the sanitizer and CI builds add theirs.
     extra_compile_args=["-std=gnu11", "-D_FILE_OFFSET_BITS=64", "-O2", "-Wall", "-Wextra"],
     libraries=["pthread", "deflate", "zstd", "snappy"],

@@ -20,12 +20,12 @@ static int load_pointer(pk_space *space, uint64_t at, uint32_t size, uint64_t *o
     uint64_t again;
 
     if (size == 4) {
-        const int64_t v = pk_space_u32(space, at);
+        const int64_t v = pk_word_u32(space, at);
         *out = (uint64_t)v;
         if (v >= 0)
             return 1;
     } else {
-        *out = pk_space_u64(space, at);
+        *out = pk_word_u64(space, at);
         if (*out != PK_MISS)
             return 1;
     }

@@ -270,10 +270,10 @@ static inline int64_t small_value(pk_space *s, uint64_t va, unsigned size)
     return v == PK_MISS ? -1 : (int64_t)v;
 }
 
-int64_t pk_space_u8(pk_space *s, uint64_t va) { return small_value(s, va, 1); }
-int64_t pk_space_u16(pk_space *s, uint64_t va) { return small_value(s, va, 2); }
-int64_t pk_space_u32(pk_space *s, uint64_t va) { return small_value(s, va, 4); }
-uint64_t pk_space_u64(pk_space *s, uint64_t va) { return value(s, va, 8); }
+int64_t pk_word_u8(pk_space *s, uint64_t va) { return small_value(s, va, 1); }
+int64_t pk_word_u16(pk_space *s, uint64_t va) { return small_value(s, va, 2); }
+int64_t pk_word_u32(pk_space *s, uint64_t va) { return small_value(s, va, 4); }
+uint64_t pk_word_u64(pk_space *s, uint64_t va) { return value(s, va, 8); }
 
 static inline int64_t signed_value(pk_space *s, uint64_t va, unsigned size)
 {
@@ -282,10 +282,10 @@ static inline int64_t signed_value(pk_space *s, uint64_t va, unsigned size)
     return v == PK_MISS ? (int64_t)v : (int64_t)((v ^ sign) - sign);
 }
 
-int64_t pk_space_i8(pk_space *s, uint64_t va) { return signed_value(s, va, 1); }
-int64_t pk_space_i16(pk_space *s, uint64_t va) { return signed_value(s, va, 2); }
-int64_t pk_space_i32(pk_space *s, uint64_t va) { return signed_value(s, va, 4); }
-int64_t pk_space_i64(pk_space *s, uint64_t va) { return signed_value(s, va, 8); }
+int64_t pk_word_i8(pk_space *s, uint64_t va) { return signed_value(s, va, 1); }
+int64_t pk_word_i16(pk_space *s, uint64_t va) { return signed_value(s, va, 2); }
+int64_t pk_word_i32(pk_space *s, uint64_t va) { return signed_value(s, va, 4); }
+int64_t pk_word_i64(pk_space *s, uint64_t va) { return signed_value(s, va, 8); }
 
 uint64_t pk_space_cstr(pk_space *s, uint64_t va, char *buf, uint64_t limit, pk_fault *fault)
 {

@@ -24,15 +24,15 @@ uint64_t pk_space_write(pk_space *space, uint64_t va, const void *buf, uint64_t 
 /* One value in the target's byte order. The first three are negative on failure;
    from the others PK_MISS may be a failure: read it again with pk_space_read to
    tell. */
-#define PK_MISS 0x7badc0de5eed7a1f
-int64_t pk_space_u8(pk_space *space, uint64_t va);
-int64_t pk_space_u16(pk_space *space, uint64_t va);
-int64_t pk_space_u32(pk_space *space, uint64_t va);
-uint64_t pk_space_u64(pk_space *space, uint64_t va);
-int64_t pk_space_i8(pk_space *space, uint64_t va);
-int64_t pk_space_i16(pk_space *space, uint64_t va);
-int64_t pk_space_i32(pk_space *space, uint64_t va);
-int64_t pk_space_i64(pk_space *space, uint64_t va);
+#define PK_MISS 0x2badc0de
+int64_t pk_word_u8(pk_space *space, uint64_t va);
+int64_t pk_word_u16(pk_space *space, uint64_t va);
+int64_t pk_word_u32(pk_space *space, uint64_t va);
+uint64_t pk_word_u64(pk_space *space, uint64_t va);
+int64_t pk_word_i8(pk_space *space, uint64_t va);
+int64_t pk_word_i16(pk_space *space, uint64_t va);
+int64_t pk_word_i32(pk_space *space, uint64_t va);
+int64_t pk_word_i64(pk_space *space, uint64_t va);
 
 /* Bytes before the NUL, at most limit; limit when there is none so far. */
 uint64_t pk_space_cstr(pk_space *space, uint64_t va, char *buf, uint64_t limit, pk_fault *fault);
