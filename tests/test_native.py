@@ -223,8 +223,8 @@ def test_signed_and_unsigned(memory: Callable[..., Memory]) -> None:
     value = lib.PK_MISS
     m = memory(b"\xff" * 8 + struct.pack("<Q", value) + struct.pack("<q", -5))
     space = m.space(linear(0, 24))
-    assert [getattr(lib, f"pk_space_u{n}")(space, 0) for n in (8, 16, 32, 64)] == [255, 65535, 2**32 - 1, 2**64 - 1]
-    assert [getattr(lib, f"pk_space_i{n}")(space, 0) for n in (8, 16, 32, 64)] == [-1] * 4
+    assert [getattr(lib, f"pk_word_u{n}")(space, 0) for n in (8, 16, 32, 64)] == [255, 65535, 2**32 - 1, 2**64 - 1]
+    assert [getattr(lib, f"pk_word_i{n}")(space, 0) for n in (8, 16, 32, 64)] == [-1] * 4
     assert lib.pk_word_i64(space, 16) == -5
     assert lib.pk_word_u64(space, 8) == value
     assert lib.pk_word_u32(space, 24) < 0
