@@ -15,6 +15,7 @@ from pykvm.targets.base import Translation
 MISS = lib.PK_MISS
 CHUNK = 16 << 20
 LIST_LIMIT = 1 << 22
+TLB_PAGES = 1 << 14
 ADDRESS = (1 << 64) - 1
 CLOSED = "handle is closed"
 
@@ -50,14 +51,21 @@ class Memory:
 
     # -- set-up ---------------------------------------------------------------------------------------------
 
-    def attach(self, image: Image, translation: Translation | None, byteorder: str, pointer_size: int) -> None:
-        """Read through this image and translation from now on."""
+    def attach(
+        self,
+        image: Image,
+        translation: Translation | None,
+        byteorder: str,
+        pointer_size: int,
+        pages: int = TLB_PAGES,
+    ) -> None:
+        """Read through this image and translation from now on; `pages`: how many translations to keep."""
         self._image = image
         self._byteorder = byteorder
         self._pointer_size = pointer_size
         self._space = None
         if translation is not None:
-            space = lib.pk_space_new(image.core, translation.mmu, translation.va_mask, byteorder == "big")
+            space = lib.pk_space_new(image.core, translation.mmu, translation.va_mask, byteorder == "big", pages)
             if space == ffi.NULL:
                 raise KvmError("out of memory")
             self._space = ffi.gc(space, lib.pk_space_free)

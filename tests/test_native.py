@@ -39,7 +39,7 @@ class Memory:
         return got
 
     def space(self, walker: Any, mask: int = 0xFFFFFFFF, big: bool = False) -> Any:
-        return ffi.gc(lib.pk_space_new(self.image, walker, mask, big), lib.pk_space_free)
+        return ffi.gc(lib.pk_space_new(self.image, walker, mask, big, 1 << 14), lib.pk_space_free)
 
 
 def read(space: Any, va: int, n: int) -> tuple[bytes, int, int]:

@@ -263,7 +263,7 @@ def test_space_over_a_small_cache(tmp_path: Path) -> None:
     dump = Dump(tmp_path / "dump", 64, pages, cache=4 * PAGE)
     roots, levels = ffi.new("pk_root[1]", [(0, 64 * PAGE - 1, 0)]), ffi.new("pk_level[1]")
     mmu = ffi.gc(lib.pk_mmu_radix(roots, 1, levels, 0, False), lib.pk_mmu_unref)
-    space = ffi.gc(lib.pk_space_new(dump.image, mmu, 2**64 - 1, False), lib.pk_space_free)
+    space = ffi.gc(lib.pk_space_new(dump.image, mmu, 2**64 - 1, False, 16), lib.pk_space_free)
     for _ in range(4000):
         pfn = rng.randrange(rng.choice([2, 64]))
         at = rng.randrange(512) * 8

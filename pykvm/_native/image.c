@@ -72,6 +72,18 @@ void pk_image_zero_excluded(pk_image *image, int on)
     image->zero_excluded = on;
 }
 
+void pk_image_release(const pk_image *image)
+{
+#ifdef MADV_DONTNEED
+    /* The mappings are shared and never written to: nothing can be lost. */
+    for (uint32_t i = 0; i < image->nfiles; i++)
+        if (image->files[i].map != NULL)
+            madvise((void *)image->files[i].map, (size_t)image->files[i].size, MADV_DONTNEED);
+#else
+    (void)image;
+#endif
+}
+
 uint64_t pk_image_absent(const pk_image *image, uint64_t addr, void *rbuf, uint64_t n, pk_fault *fault)
 {
     if (!image->zero_excluded || rbuf == NULL) {

@@ -3,7 +3,6 @@
 
 #define GRANULE_SHIFT 12
 #define GRANULE ((uint64_t)1 << GRANULE_SHIFT)
-#define TLB_SIZE 16384u
 #define LARGE_SHIFT 21
 #define LARGE ((uint64_t)1 << LARGE_SHIFT)
 #define LARGE_SIZE 256u
@@ -24,16 +23,21 @@ struct pk_space {
     int big_endian;
     atomic_int closed;
     tlb_entry large[LARGE_SIZE];    /* whole large pages, of files that are mapped */
-    tlb_entry tlb[TLB_SIZE];
+    uint32_t last;                  /* entries - 1 */
+    tlb_entry tlb[];
 };
 
-pk_space *pk_space_new(pk_image *image, pk_mmu *mmu, uint64_t va_mask, int big_endian)
+pk_space *pk_space_new(pk_image *image, pk_mmu *mmu, uint64_t va_mask, int big_endian, uint32_t entries)
 {
-    /* calloc gives untouched pages: the TLB costs memory only where it is used. */
-    pk_space *s = calloc(1, sizeof(*s));
+    pk_space *s;
 
+    if (entries == 0 || (entries & (entries - 1)) != 0)
+        return NULL;
+    /* calloc gives untouched pages: the TLB costs memory only where it is used. */
+    s = calloc(1, sizeof(*s) + entries * sizeof(s->tlb[0]));
     if (s == NULL)
         return NULL;
+    s->last = entries - 1;
     s->image = pk_image_ref(image);
     s->mmu = pk_mmu_ref(mmu);
     s->va_mask = va_mask;
@@ -94,7 +98,7 @@ static inline const uint8_t *known(pk_space *s, uint64_t va, uint64_t n, uint64_
     p = hit(&s->large[large % LARGE_SIZE], large, seq, ticket);
     if (p != NULL && (va & (LARGE - 1)) + n <= LARGE)
         return p + (va & (LARGE - 1));
-    p = hit(&s->tlb[page % TLB_SIZE], page, seq, ticket);
+    p = hit(&s->tlb[page & s->last], page, seq, ticket);
     return p != NULL && (va & (GRANULE - 1)) + n <= GRANULE ? p + (va & (GRANULE - 1)) : NULL;
 }
 
@@ -132,7 +136,7 @@ static void remember(pk_space *s, uint64_t va, uint64_t pa, uint64_t left)
     if (whole(s, va, pa, left, LARGE, &view) && view.seq == NULL)
         store(&s->large[large % LARGE_SIZE], large, &view);
     else if (whole(s, va, pa, left, GRANULE, &view))
-        store(&s->tlb[page % TLB_SIZE], page, &view);
+        store(&s->tlb[page & s->last], page, &view);
 }
 
 static int translate(pk_space *s, uint64_t va, uint64_t *pa, uint64_t *left, pk_fault *fault)
@@ -221,7 +225,7 @@ static void tlb_flush(pk_space *s)
 {
     for (size_t i = 0; i < LARGE_SIZE; i++)
         atomic_store_explicit(&s->large[i].check, 0, memory_order_relaxed);
-    for (size_t i = 0; i < TLB_SIZE; i++)
+    for (size_t i = 0; i <= s->last; i++)
         atomic_store_explicit(&s->tlb[i].check, 0, memory_order_relaxed);
 }
 

@@ -132,6 +132,10 @@ class Image:
                 return pfn * self.pages.page_size
         return 0
 
+    def release(self) -> None:
+        """Let go of what has been read of mapped files: it is read again when it is needed."""
+        lib.pk_image_release(self.core)
+
     def ranges(self) -> Iterator[tuple[int, int]]:
         """(first address, end) of all memory, in order; of sparse files only what is not a hole."""
         if self.pages is not None:

@@ -20,6 +20,10 @@ int pk_image_add_file(pk_image *image, int fd, uint64_t size, int map);
 /* From now on memory that the dump leaves out reads as zeros (or again not). */
 void pk_image_zero_excluded(pk_image *image, int on);
 
+/* Large tables have been read that will not be read again: their pages of the mapped
+   files need not stay in this process. */
+void pk_image_release(const pk_image *image);
+
 /* Say where memory lies. The extents are copied and sorted. Index of the first
    extent that overlaps another, wraps or names no file; -1 if all are good;
    -2 out of memory. */

@@ -3,8 +3,9 @@
 typedef struct pk_space pk_space;
 
 /* Takes its own references. `va_mask` is the target's address width: addresses
-   wrap at it within a read, as a pointer of that width does. */
-pk_space *pk_space_new(pk_image *image, pk_mmu *mmu, uint64_t va_mask, int big_endian);
+   wrap at it within a read, as a pointer of that width does. `entries` is the size
+   of the TLB, a power of two. */
+pk_space *pk_space_new(pk_image *image, pk_mmu *mmu, uint64_t va_mask, int big_endian, uint32_t entries);
 void pk_space_free(pk_space *space);
 /* From now on every access says PK_ECLOSED; memory stays until pk_space_free. */
 void pk_space_close(pk_space *space);

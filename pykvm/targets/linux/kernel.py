@@ -51,7 +51,9 @@ class Linux(Target):
         return self._tables
 
     def own_symbols(self, memory: Memory, image: Image) -> Symbols | None:
-        return carried.symbols(self, image)
+        found = carried.symbols(self, image)
+        image.release()
+        return found
 
     def check(self, parts: Parts) -> None:
         """See that a kernel file is the dump's; what it takes to look for modules and types."""

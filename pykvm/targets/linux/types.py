@@ -52,6 +52,7 @@ class KernelTypes(Types):
         if start is not None and stop is not None:
             try:
                 found = btf.from_memory(parts.memory, start.value, stop.value, parts.image.path, self._pointer_size)
+                parts.image.release()
             except KvmError as e:
                 why = [f"the kernel's types cannot be read: {e}"]
         if found is None and parts.kernel is not None:

@@ -12,6 +12,7 @@ from pykvm.targets.base import Parts
 if TYPE_CHECKING:
     from pykvm.targets.linux.kernel import Linux
 
+TLB_PAGES = 64  # of one process
 MAX_ARGS = 8 << 20  # an eighth of the largest stack: <linux/binfmts.h>
 
 
@@ -21,7 +22,7 @@ def space(target: Linux, parts: Parts, mm: int) -> Memory:
     pgd = parts.memory.translate(parts.memory.read_ptr(mm + at))
     memory = Memory()
     user = target.platform.user(target.tables(parts.image), pgd)
-    memory.attach(parts.image, user, target.byteorder, target.pointer_size)
+    memory.attach(parts.image, user, target.byteorder, target.pointer_size, TLB_PAGES)
     return memory
 
 
@@ -47,6 +48,8 @@ def vector(target: Linux, parts: Parts, record: ProcessRecord, environment: bool
             data = _title(target, user, start, end, env_start, env_end, data)
     except AddressError as e:
         raise AddressError(f"process {record.pid}: user memory at {e.address:#x}: {_why(e)}", e.address) from e
+    finally:
+        user.detach()
     strings = data.removesuffix(b"\0").split(b"\0")
     return _limited(strings, nchr) if nchr > 0 else strings
 
