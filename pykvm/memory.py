@@ -9,7 +9,7 @@ from typing import Any
 
 from pykvm._native.ffi import ffi, lib
 from pykvm.errors import AddressError, KvmError
-from pykvm.images.base import Image, unset
+from pykvm.images.base import REASONS, Image, unset
 from pykvm.targets.base import Translation
 
 MISS = lib.PK_MISS
@@ -331,7 +331,10 @@ class Memory:
         if status == lib.PK_EADDR:
             return AddressError(f"invalid address ({at:x})", at)
         if status == lib.PK_EPTE:
-            return AddressError(self._pte_error.format(at), at)
+            text = self._pte_error.format(at)
+            if fault.why in REASONS:
+                text += f": its page table, at physical address {fault.table:x}, is not there: {REASONS[fault.why]}"
+            return AddressError(text, at)
         if status == lib.PK_EPHYS:
             return AddressError(f"invalid address ({at:x})", addr + done)
         path = self._image.path if self._image is not None else ""
@@ -343,6 +346,8 @@ class Memory:
             return AddressError(f"{path}: leaves out the memory at physical address {at:x}", addr + done)
         if status == lib.PK_EDAMAGED:
             return AddressError(f"{path}: the page at physical address {at:x} is damaged", addr + done)
+        if status == lib.PK_ENOPART:
+            return AddressError(f"{path}: physical address {at:x} is in a part of it that was not given", addr + done)
         if status == lib.PK_EMEM:
             return KvmError("out of memory")
         return KvmError(CLOSED)

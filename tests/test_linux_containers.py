@@ -3,6 +3,7 @@ versions than those of the machine at hand."""
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import random
 import struct
@@ -19,6 +20,7 @@ from pykvm_fixtures.linux.elf import Layout, write_elf
 from pykvm_fixtures.linux.kdump import ABIS, CODECS, flatten, write_kdump
 
 import pykvm
+import pykvm.cli.common
 from pykvm import images
 from pykvm.images.hostfile import HostFile
 
@@ -397,3 +399,30 @@ def test_damaged(room: tuple[bytes, Path], data: Any) -> None:
             pykvm.kvm_getargv(kd, p, 0)
             kd.threads(p)
         kd.loadavg()
+
+
+def test_a_part_that_is_not_given(linux_dump_factory: Any) -> None:
+    dump = linux_dump_factory(container="kdump", split=3)
+    with pytest.raises(pykvm.KvmError, match="in a part of this split dump that was not given"):
+        pykvm.Kvm(dump.paths[1:2])
+    whole = pykvm.cli.common.core(argparse.Namespace(core=[str(p) for p in dump.paths]))
+    with pykvm.Kvm(whole) as kd:
+        assert [p.pid for p in kd.processes()] == [t.pid for t in dump.tasks]
+    assert pykvm.cli.common.core(argparse.Namespace(core=["one"])) == "one"
+    assert pykvm.cli.common.core(argparse.Namespace(core=None)) is None
+
+
+def test_page_tables_that_are_not_there(linux_dump_factory: Any) -> None:
+    """Why an address has no translation: the file ends before its page table, or the dump leaves it out."""
+    dump = linux_dump_factory(container="kdump", codec="none")
+    path = dump.paths[0]
+    raw = path.read_bytes()
+    cut = False
+    for part in range(1, 12):
+        path.write_bytes(raw[: len(raw) * part // 12])
+        try:
+            with pykvm.Kvm(path) as kd:
+                kd.processes()
+        except pykvm.KvmError as e:
+            cut = cut or "is not there: the file ends" in str(e)
+    assert cut

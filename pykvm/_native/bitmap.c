@@ -22,7 +22,7 @@ static unsigned ones(const uint8_t *p, uint64_t bytes)
 /* The bytes of the bitmap: where they are mapped, or a copy. */
 static int take(pk_bitmap *b, const pk_file *file, uint64_t offset, uint64_t bytes, int swap_words)
 {
-    pk_fault fault = {0, 0, 0};
+    pk_fault fault = {0};
 
     if (file->map != NULL && !swap_words) {
         b->bits = file->map + offset;

@@ -50,6 +50,9 @@ static inline void pk_set_fault(pk_fault *f, int status, uint64_t addr, int os_e
     f->status = status;
     f->addr = addr;
     f->os_error = os_error;
+    f->table = 0;
+    f->why = 0;
+    f->reserved = 0;
 }
 
 /* image.c */

@@ -113,18 +113,20 @@ static const pk_root *find_root(const pk_mmu *mmu, uint64_t va)
     return NULL;
 }
 
-static int load_entry(const pk_image *image, uint64_t addr, unsigned size, int big_endian, uint64_t *out)
+static int load_entry(const pk_image *image, uint64_t addr, unsigned size, int big_endian, uint64_t *out, int *why)
 {
     uint8_t raw[8];
-    pk_fault ignored;
+    pk_fault fault;
     pk_view view;
 
     if (pk_image_view(image, addr, &view) && view.seq == NULL && view.avail >= size) {
         *out = pk_load(view.data, size, big_endian);
         return 1;
     }
-    if (pk_image_read(image, addr, raw, size, &ignored) != size)
+    if (pk_image_read(image, addr, raw, size, &fault) != size) {
+        *why = fault.status;
         return 0;
+    }
     *out = pk_load(raw, size, big_endian);
     return 1;
 }
@@ -166,10 +168,12 @@ static int walk(const pk_mmu *mmu, const pk_image *image, uint64_t va, uint64_t 
         const pk_level *l = &mmu->levels[i];
         const uint64_t width = l->bits == 64 ? ~(uint64_t)0 : ((uint64_t)1 << l->bits) - 1;
         const uint64_t index = (va >> l->shift) & width;
+        const uint64_t at = table + index * l->entry_size;
         uint64_t entry;
 
-        if (!load_entry(image, table + index * l->entry_size, l->entry_size, mmu->big_endian, &entry)) {
+        if (!load_entry(image, at, l->entry_size, mmu->big_endian, &entry, &fault->why)) {
             fault->status = PK_EPTE;
+            fault->table = at;
             return 0;
         }
         if (!is_present(l, entry))

@@ -22,7 +22,7 @@ typedef struct {
 } pages_t;
 
 /* Where a page is: its part of the dump, or why it is nowhere. */
-enum { PRESENT, LEFT_OUT, NOWHERE };
+enum { PRESENT, LEFT_OUT, NOWHERE, NO_PART };
 
 static const part_t *part_of(const pages_t *pages, uint64_t pfn)
 {
@@ -46,9 +46,11 @@ static int locate(const pages_t *pages, uint64_t pfn, const part_t **part)
     if (pfn >= pages->shape.pages)
         return NOWHERE;
     *part = part_of(pages, pfn);
-    if (*part != NULL && pk_bitmap_bit(&(*part)->bitmap, pfn))
+    if (*part == NULL)
+        return NO_PART;
+    if (pk_bitmap_bit(&(*part)->bitmap, pfn))
         return PRESENT;
-    return (pages->valid.bits == NULL ? *part != NULL : pk_bitmap_bit(&pages->valid, pfn)) ? LEFT_OUT : NOWHERE;
+    return pages->valid.bits == NULL || pk_bitmap_bit(&pages->valid, pfn) ? LEFT_OUT : NOWHERE;
 }
 
 /* A page as it lies in its file. */
@@ -156,7 +158,7 @@ static int bulk_page(void *job, void *own, uint64_t index)
     const uint64_t pfn = b->pfn + index;
     uint8_t *dst = b->dst + (index << pages->page_shift);
     const part_t *part;
-    pk_fault fault = {0, 0, 0};
+    pk_fault fault = {0};
 
     switch (locate(pages, pfn, &part)) {
     case PRESENT:
@@ -195,6 +197,9 @@ static uint64_t move(const pk_image *image, uint64_t addr, void *rbuf, const voi
         return fetch(image, pages, part, pfn, inside, rbuf, (uint32_t)n, fault) ? n : 0;
     case LEFT_OUT:
         return pk_image_absent(image, addr, rbuf, n, fault);
+    case NO_PART:
+        pk_set_fault(fault, PK_ENOPART, addr, 0);
+        return 0;
     default:
         pk_set_fault(fault, PK_EPHYS, addr, 0);
         return 0;
@@ -208,7 +213,7 @@ static int view(const pk_image *image, uint64_t addr, pk_view *view)
     const uint32_t inside = (uint32_t)(addr & (pages->shape.page_size - 1));
     const pk_file *file;
     const part_t *part;
-    pk_fault fault = {0, 0, 0};
+    pk_fault fault = {0};
     packed_t p;
 
     if (locate(pages, pfn, &part) != PRESENT)

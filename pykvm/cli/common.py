@@ -14,7 +14,9 @@ from pykvm.handle import Kvm
 
 def kernel_flags(parser: argparse.ArgumentParser) -> None:
     """BSD's -M, -N and -W, and --layout."""
-    parser.add_argument("-M", metavar="CORE", dest="core", help="the dump (default: the live system)")
+    parser.add_argument(
+        "-M", metavar="CORE", dest="core", action="append", help="the dump; once for each part of a split one"
+    )
     parser.add_argument("-N", metavar="KERNEL", dest="kernel", help="the kernel file it is of")
     parser.add_argument("-W", metavar="SWAP", dest="swap", help="the swap device's contents")
     parser.add_argument(
@@ -34,14 +36,20 @@ def open_kernel(arguments: argparse.Namespace) -> Kvm:
     why = kd.unreadable
     if why is not None:
         kd.close()
-        raise KvmError(f"{arguments.core}: {why}")
+        raise KvmError(f"{arguments.core[0]}: {why}")
     return kd
+
+
+def core(arguments: argparse.Namespace) -> str | list[str] | None:
+    """The dump of -M, or the parts of one; None: the live system."""
+    given: list[str] | None = arguments.core
+    return given[0] if given is not None and len(given) == 1 else given
 
 
 def open_any(arguments: argparse.Namespace) -> Kvm:
     """The handle that the flags ask for."""
     return Kvm(
-        arguments.core,
+        core(arguments),
         arguments.kernel,
         arguments.swap,
         layout=arguments.layout,

@@ -38,7 +38,11 @@ def expand(fd: int, path: str) -> int:
                 if (offset, size) == (-1, -1):
                     break
                 at += RECORD.size
-                if offset < 0 or not 0 <= size <= total - at or offset + size >= 1 << 62:
+                if size > total - at >= 0 <= offset:
+                    raise FormatError(
+                        f"{path}: flattened record at offset {at - RECORD.size}: the file ends within its {size} bytes"
+                    )
+                if offset < 0 or size < 0 or offset + size >= 1 << 62:
                     raise FormatError(
                         f"{path}: flattened record at offset {at - RECORD.size}: "
                         f"offset {offset} and size {size} make no sense"

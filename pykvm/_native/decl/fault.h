@@ -3,6 +3,9 @@ typedef struct {
     int32_t status;     /* one of PK_* below */
     int32_t os_error;   /* errno, for PK_EIO */
     uint64_t addr;      /* the address that failed, in the space it failed in */
+    uint64_t table;     /* for PK_EPTE: the physical address of the entry, */
+    int32_t why;        /* and the status of reading it */
+    int32_t reserved;
 } pk_fault;
 
 #define PK_OK      0
@@ -17,3 +20,4 @@ typedef struct {
 #define PK_EPTE    9    /* a page table lies outside the image */
 #define PK_ELEFTOUT 10  /* memory that the dump leaves out */
 #define PK_EDAMAGED 11  /* a page of the dump cannot be expanded */
+#define PK_ENOPART 12   /* memory in a part of a split dump that is not at hand */
