@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from typing import Any
 
 import pytest
@@ -10,8 +9,6 @@ import pytest
 import pykvm
 
 STATES = {1: "S", 2: "D", 0x402: "I"}
-# Records of 32-bit kernels came with this module.
-ALL_WORDS = importlib.util.find_spec("pykvm.targets.linux.columns") is not None
 BOOT = 1_700_000_000
 
 
@@ -107,8 +104,7 @@ def everything(kd: pykvm.Kvm, dump: Any, format: str) -> None:
     """All of it."""
     info(kd, dump, format)
     names(kd, dump)
-    if dump.pointer_size == 8 or ALL_WORDS:
-        processes(kd, dump)
+    processes(kd, dump)
     arguments(kd, dump)
     borders(kd, dump)
     physical(kd, dump)

@@ -74,8 +74,6 @@ def test_names(both: Any) -> None:
 
 
 def test_processes(both: Any) -> None:
-    if both[1].pointer_size == 4 and not truth.ALL_WORDS:
-        pytest.skip("records of 32-bit kernels")
     truth.processes(*both)
 
 
