@@ -130,6 +130,21 @@ def test_damaged_tables(names_dump: Write, table: str, told: bool) -> None:
                 pykvm.Kvm(dump.path)
 
 
+def test_a_dump_that_was_cut(names_dump: Write) -> None:
+    """Within a page, too: what is left of the kernel is looked through, and the search ends."""
+    dump = names_dump(told=False)
+    size = dump.path.stat().st_size
+    at = dump.files[dump.at["_stext"] // 4096]
+    for left in (size - 1, size - 5000, size // 2 + 100, at + 4000, at + 100, at + 1):
+        with open(dump.path, "r+b") as f:
+            f.truncate(left)
+        try:
+            with pykvm.Kvm(dump.path) as kd:
+                assert listed(kd.symbols) == dump.symbols
+        except pykvm.KvmError as e:
+            assert "carries no symbols" in str(e)  # noqa: PT017
+
+
 def test_looking_for_kallsyms_is_bounded(names_dump: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     """Memory full of digits, and of what could be tables."""
     dump = names_dump(told=False)

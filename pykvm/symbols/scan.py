@@ -74,7 +74,7 @@ def find(memory: Memory, kernel: Kernel, start: int, size: int) -> Symbols | Non
 
 def _token_tables(memory: Memory, kernel: Kernel, start: int, size: int, progress: Progress) -> Iterator[Tokens]:
     before, matches = Piece(0, b""), 0
-    for piece in _pieces(memory, start, start + size):
+    for piece in _pieces(memory, start, min(start + size, 1 << 64)):
         progress.update(piece.addr - start)
         if before.addr + len(before.data) == piece.addr:  # the digits may lie across the two
             tail = before.data[-len(DIGITS) + 1 :]
@@ -151,7 +151,7 @@ def _pieces(memory: Memory, start: int, end: int) -> Iterator[Piece]:
         if len(data) == step:
             step = CHUNK
         else:  # a hole: page by page to its end
-            at, step = (at // PAGE + (not data)) * PAGE, PAGE
+            at, step = _up(at if data else at + 1, PAGE), PAGE
 
 
 def _before(memory: Memory, end: int, size: int) -> Piece:
