@@ -7,8 +7,10 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from pykvm_fixtures.linux.names import NamesDump, write_names
 
 HERE = Path(__file__).resolve().parent
 SHARED = Path(os.environ.get("PYKVM_REAL") or HERE.parent.parent / "shared" / "real")
@@ -33,3 +35,16 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
         return out
 
     return find
+
+
+@pytest.fixture
+def names_dump(tmp_path: Path) -> Callable[..., NamesDump]:
+    """A function that writes a Linux dump of names with the arguments of write_names(), each into its own directory."""
+    written = 0
+
+    def write(**arguments: Any) -> NamesDump:
+        nonlocal written
+        written += 1
+        return write_names(tmp_path / f"names-{written}", **arguments)
+
+    return write
