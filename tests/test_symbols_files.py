@@ -28,6 +28,16 @@ def test_system_map(names_dump: Write, word: int, tmp_path: Path) -> None:
         assert kd.symbols.path == str(path)
 
 
+def test_a_part_of_system_map(names_dump: Write, tmp_path: Path) -> None:
+    """Without the names that VMCOREINFO knows it is taken to be as linked, like every kernel file."""
+    dump = names_dump()
+    path = tmp_path / "System.map"
+    lines = [line for line in dump.system_map().splitlines(True) if "_fn_" in line or "linux_banner" in line]
+    path.write_text("".join(lines))
+    with pykvm.Kvm(dump.path, path) as kd:
+        assert listed(kd.symbols) == [row for row in dump.symbols if "_fn_" in row[1] or row[1] == "linux_banner"]
+
+
 def test_saved_proc_kallsyms(names_dump: Write, tmp_path: Path) -> None:
     """Its addresses are those of the running kernel: they stay."""
     dump = names_dump()

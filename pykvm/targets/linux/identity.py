@@ -54,7 +54,7 @@ def fit(target: Linux, image: Image, symbols: Symbols) -> None:
         raise FormatError(
             f"bad namelist: {symbols.path} is of {symbols.machine}, the dump {image.path} of {target.machine}"
         )
-    if _astray(target, symbols) is not None:
+    if _astray(target, symbols) is not None or all(symbols.find(name) is None for name in LANDMARKS):
         symbols.slide(target.platform.text_start, target.vmcoreinfo.hexadecimal("KERNELOFFSET") or 0)
     astray = _astray(target, symbols)
     if astray is not None:
