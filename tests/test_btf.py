@@ -281,6 +281,11 @@ def test_module(m: Maker) -> None:
     assert (types.enum("modules"), types.constant("ONE"), types.enumerators("kernels")) == ({"TWO": 2, "ONE": 3}, 3, {})
     with pytest.raises(pykvm.FormatError, match="a dump: BTF type at offset 0 makes no sense"):
         read(own)
+    none = Maker(m.order, m)  # needs no strings of its own
+    none.struct("list_head", 4, [("next", u32, 0)])
+    assert none.strings == b""
+    assert list(read(none, base=kernel)) == ["list_head"]
+    assert list(read(Maker(m.order, m), base=kernel)) == []
 
 
 def test_pointer_size(m: Maker) -> None:

@@ -245,7 +245,7 @@ def test_cost(kind: str) -> None:
 
 def with_section(path: Path, name: str, data: bytes, flags: str = "") -> Path:
     """A copy of an ELF file with another section."""
-    out = path.with_suffix(".more")
+    out = path.with_name(path.name + ".more")
     (path.parent / "section").write_bytes(data)
     more = [f"--set-section-flags={name}={flags}"] if flags else []
     subprocess.run(["objcopy", f"--add-section={name}={path.parent / 'section'}", *more, path, out], check=True)
@@ -313,6 +313,16 @@ def test_btf_comes_first(linked: Path) -> None:
     assert list(kernel_types(with_section(linked, ".BTF", m.data()))) == ["of_btf"]
     with pytest.raises(pykvm.FormatError, match="BTF header: only 3 bytes"):
         kernel_types(with_section(linked, ".BTF", b"\x9f\xeb\1"))
+
+
+@needs_gcc
+def test_module_file(linked: Path) -> None:
+    """A module's BTF is not whole without its kernel's; its DWARF is."""
+    module = with_section(with_section(linked, ".BTF", b"split"), ".gnu.linkonce.this_module", b"x")
+    assert "sockaddr_in" in kernel_types(module)
+    subprocess.run(["objcopy", "--strip-debug", module], check=True)
+    with pytest.raises(pykvm.FormatError, match="more: a module: its BTF is not whole without its kernel's"):
+        kernel_types(module)
 
 
 # -- damage -------------------------------------------------------------------------------------------------

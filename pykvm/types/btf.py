@@ -68,7 +68,8 @@ class BtfTypes(GraphTypes):
         for name, off, size in (("type", type_off, type_len), ("str", str_off, str_len)):
             if hdr_len + off + size > len(data):
                 raise FormatError(f"{source}: BTF {name}_off {off}, {name}_len {size}: beyond its {len(data)} bytes")
-        if str_len == 0 or data[hdr_len + str_off + str_len - 1]:
+        end = hdr_len + str_off + str_len
+        if data[end - 1] if str_len else base is None:  # a module may need no strings of its own
             raise FormatError(f"{source}: BTF str_off {str_off}, str_len {str_len}: the last string has no end")
         self.base = base
         self._types = data[hdr_len + type_off : hdr_len + type_off + type_len]
@@ -236,8 +237,8 @@ def from_memory(memory: Any, start: int, stop: int, source: str, pointer_size: i
 def read(file: HostFile) -> BtfTypes | None:
     """The BTF of an ELF file (section .BTF), or of a file that is nothing else; None if it has none.
 
-    FormatError if it cannot be understood, and for a module's own file, whose types are not whole without those of its
-    kernel.
+    FormatError if it cannot be understood. That of a module's file is not whole without its kernel's: None if there is
+    DWARF too.
     """
     magic = file.pread(0, 2)
     if magic in (MAGIC.to_bytes(2, "little"), MAGIC.to_bytes(2, "big")):
@@ -248,4 +249,8 @@ def read(file: HostFile) -> BtfTypes | None:
     data = elf.section(".BTF", MAX_SIZE) if elf is not None else None
     if elf is None or data is None:
         return None
+    if ".gnu.linkonce.this_module" in elf:
+        if ".debug_info" in elf:
+            return None
+        raise FormatError(f"{file.path}: a module: its BTF is not whole without its kernel's")
     return BtfTypes(bytes(data), file.path, elf.pointer_size)
