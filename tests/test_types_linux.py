@@ -213,7 +213,7 @@ class Kernel:
         found = {name: SimpleNamespace(value=value) for name, value in self.symbols.items()}
         parts: Any = SimpleNamespace(
             memory=self.memory,
-            image=SimpleNamespace(path="a dump"),
+            image=SimpleNamespace(path="a dump", release=lambda: None),
             kernel=None,
             symbols=SimpleNamespace(find=found.get),
         )
