@@ -164,7 +164,9 @@ static uint64_t transfer(const pk_image *image, uint64_t addr, void *rbuf, const
 
 uint64_t pk_image_read(const pk_image *image, uint64_t addr, void *buf, uint64_t n, pk_fault *fault)
 {
-    return transfer(image, addr, buf, NULL, n, fault);
+    pk_fault own;
+
+    return transfer(image, addr, buf, NULL, n, fault != NULL ? fault : &own);
 }
 
 uint64_t pk_image_write(const pk_image *image, uint64_t addr, const void *buf, uint64_t n, pk_fault *fault)

@@ -12,6 +12,7 @@ from pykvm.errors import AddressError, FormatError, KvmError
 from pykvm.images.hostfile import HostFile
 from pykvm.images.notes import Notes
 
+window, read, unpack = lib.pk_image_window, lib.pk_image_read, ffi.unpack
 # Room that C fills at once.
 unset = ffi.new_allocator(should_clear_after_alloc=False)
 # Bytes of expanded pages that are kept for an image.
@@ -175,17 +176,19 @@ class Image:
         if not 0 <= addr < 1 << 64 or n > self.memory_size:
             raise AddressError(f"no memory at physical address {addr:x}", addr)
         data: bytes
-        mapped = lib.pk_image_window(self.core, addr, n)
+        core = self.core
+        mapped = window(core, addr, n)
         if mapped:
-            data = ffi.unpack(mapped, n)
+            data = unpack(mapped, n)
             return data
-        buf, fault = unset("char[]", n), ffi.new("pk_fault *")
-        got = lib.pk_image_read(self.core, addr, buf, n, fault)
-        if got != n:
-            why = REASONS.get(fault.status, "no memory")
-            raise AddressError(f"{why} at physical address {addr + got:x} in {self.path}", addr + got)
-        data = ffi.unpack(buf, n)
-        return data
+        buf = unset("char[]", n)
+        if read(core, addr, buf, n, ffi.NULL) == n:
+            data = unpack(buf, n)
+            return data
+        fault = ffi.new("pk_fault *")
+        got = read(core, addr, buf, n, fault)
+        why = REASONS.get(fault.status, "no memory")
+        raise AddressError(f"{why} at physical address {addr + got:x} in {self.path}", addr + got)
 
 
 # Why a physical address cannot be read, for messages.

@@ -38,6 +38,6 @@ const char *pk_image_window(const pk_image *image, uint64_t addr, uint64_t n);
 uint64_t pk_image_find(const pk_image *image, uint64_t addr, uint64_t end, uint64_t step, const char *needle, uint32_t n);
 
 /* Copy up to n bytes at a physical address; how many, with fault->status set
-   when that is fewer than n. */
+   when that is fewer than n; for reads it may be NULL. */
 uint64_t pk_image_read(const pk_image *image, uint64_t addr, void *buf, uint64_t n, pk_fault *fault);
 uint64_t pk_image_write(const pk_image *image, uint64_t addr, const void *buf, uint64_t n, pk_fault *fault);
