@@ -47,14 +47,10 @@ def getfiles(target: Linux, parts: Parts) -> list[FileRecord]:
     batch = tasks.everyone(target, parts)
     room = max(FEW, sum(_size(file) for file in parts.image.files) // BYTES)
     opened = _descriptors(batch.read, _tables(batch), room)
-    found = [
-        (pid, fd, file)
-        for pid, files in zip(batch["pid"], batch["files"], strict=True)
-        if files
-        for fd, file in opened[files]
-    ]
-    if len(found) > room:
+    owners = [(pid, opened[files]) for pid, files in zip(batch["pid"], batch["files"], strict=True) if files]
+    if sum(len(own) for _, own in owners) > room:
         raise KvmError(f"more than {room} open files, for a dump of this size")
+    found = [(pid, fd, file) for pid, own in owners for fd, file in own]
     addrs = list(dict.fromkeys(file for _, _, file in found))
     layout = target.types.struct("file")
     buf, ok = batch.read.raw(addrs, 0, layout.size)
