@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import struct
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -568,3 +569,35 @@ def fuzz_room(tmp_path_factory: pytest.TempPathFactory) -> Any:
         places = [e.offset + (pfn * 4096 - e.addr) for pfn in wanted for e in kd.image.extents
                   if e.addr <= pfn * 4096 < e.addr + e.size]  # fmt: skip
     return dump, raw, places, room / "damaged"
+
+
+@pytest.mark.parametrize(
+    ("name", "member", "entry", "message"),
+    [
+        ("task_struct", "comm", [500, 1 << 19, f"char [{1 << 19}]"], "struct task_struct: comm has 524288 bytes"),
+        ("task_struct", "comm", [500, 0, "char [0]"], "struct task_struct: comm has 0 bytes"),
+        ("k_sigaction", None, 1 << 19, "struct k_sigaction: sa_handler at 0 of 524288 bytes"),
+        ("file", None, 1 << 19, "can't read file|open files of 524288 bytes each"),
+    ],
+)
+def test_structures_larger_than_a_kernels(
+    one: ProcsDump, tmp_path: Path, name: str, member: str | None, entry: Any, message: str
+) -> None:
+    with pykvm.Kvm(one.path) as kd:
+        fields = {n: [f.offset, f.size, f.type] for n, f in kd.types.struct(name).fields.items()}
+        size = kd.types.struct(name).size
+    if member is None:
+        size = entry
+    else:
+        fields[member], size = entry, 1 << 20
+    layout = tmp_path / "layout.json"
+    layout.write_text(json.dumps({name: {"size": size, "fields": fields}}))
+    with pykvm.Kvm(one.path, layout=layout) as kd, pytest.raises(pykvm.KvmError, match=message):
+        use(kd)
+
+
+def use(kd: pykvm.Kvm) -> None:
+    kd.files()
+    for p in kd.processes():
+        assert p.comm
+        assert p.p_sigcatch >= 0

@@ -15,6 +15,8 @@ from pykvm.types.layout import Field, Struct, Types
 
 BITS = re.compile(r" : (\d+)@(\d+)$")  # how layouts spell a member of some bits
 
+MAX_NAME = 256  # bytes of a name within a structure
+
 # One value for each structure; None where its address is NULL or None, or it cannot be read.
 Column = Sequence[int | None]
 
@@ -71,6 +73,13 @@ class Columns:
         if 0 in ok and self.memory.unreadable is not None:  # closed by another thread meanwhile
             raise KvmError(self.memory.unreadable)
         return out, ok
+
+    def text_field(self, name: str, path: str) -> Field:
+        """A member that is a name, of a length that names have."""
+        field = self.types.struct(name).field(path)
+        if not 0 < field.size <= MAX_NAME:
+            raise FormatError(f"struct {name}: {path} has {field.size} bytes")
+        return field
 
     def blocks(self, addrs: Column, offset: int, size: int) -> list[bytes | None]:
         """The same, one by one."""

@@ -27,6 +27,7 @@ CHUNK = 4096  # bytes of a bitmap that are read at a time
 # Descriptors that any dump may have; and bytes of the dump's files for each, where there are more: a descriptor is a
 # pointer, and most have a struct file of their own.
 FEW, BYTES = 1 << 16, 8
+STRUCT = 512  # bytes of a struct file, about twice what it has
 
 
 class Table(NamedTuple):
@@ -53,6 +54,8 @@ def getfiles(target: Linux, parts: Parts) -> list[FileRecord]:
     found = [(pid, fd, file) for pid, own in owners for fd, file in own]
     addrs = list(dict.fromkeys(file for _, _, file in found))
     layout = target.types.struct("file")
+    if len(addrs) * layout.size > room * STRUCT:
+        raise KvmError(f"{len(addrs)} open files of {layout.size} bytes each, in a dump of this size")
     buf, ok = batch.read.raw(addrs, 0, layout.size)
     if 0 in ok:
         pid, fd, at = next(row for row in found if row[2] == addrs[ok.index(0)])

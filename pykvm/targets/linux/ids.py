@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 NGROUPS_MAX = 65536  # of one process
 MAX_GROUPS = 1 << 22  # of all processes
-# enum pid_type, where it is not told: since Linux 4.19, when thread groups got a type of their own, and before.
+# enum pid_type, where the types do not tell: since Linux 4.19, when thread groups got one of their own, and before.
 PIDTYPES = {"PIDTYPE_PGID": 2, "PIDTYPE_SID": 3}
 OLD_PIDTYPES = {"PIDTYPE_PGID": 1, "PIDTYPE_SID": 2}
 
@@ -71,8 +71,6 @@ def pids(batch: Batch) -> dict[str, Sequence[Any]]:
 def struct_pids(batch: Batch, tasks: Column, signals: Column) -> tuple[Column, Column]:
     """The struct pid of the group and of the session of each task."""
     read = batch.read
-    enumerators = getattr(read.types, "enumerators", None)
-    told = enumerators("pid_type") if enumerators is not None else {}
     field = read.field("signal_struct", "pids")
     if field is not None:
         base, step, types = signals, read.pointer_size, PIDTYPES
@@ -82,7 +80,8 @@ def struct_pids(batch: Batch, tasks: Column, signals: Column) -> tuple[Column, C
         base, step, types = tasks, link.size, OLD_PIDTYPES
         offset = read.offset("task_struct", "pids") + link.offset("pid")
     group, session = (
-        read.pointers(base, offset + step * told.get(name, types[name])) for name in ("PIDTYPE_PGID", "PIDTYPE_SID")
+        read.pointers(base, offset + step * (read.types.constant(name, usual) or usual))
+        for name, usual in types.items()
     )
     return group, session
 

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from pykvm.records import text
 from pykvm.targets.linux.columns import Member
+from pykvm.targets.linux.neutral import PF_KTHREAD
 
 if TYPE_CHECKING:
     from pykvm.targets.linux.batch import Batch
 
-PF_WQ_WORKER, PF_KTHREAD = 0x20, 0x00200000
+PF_WQ_WORKER = 0x20
 LIMIT = 64  # of what proc_task_name() makes, with its NUL
 DESC = 32  # WORKER_DESC_LEN
 DYING = b"kworker/dying"
@@ -27,7 +28,7 @@ MEMBERS = {
 
 def short(batch: Batch) -> dict[str, Sequence[Any]]:
     """task_struct's own."""
-    field = batch.read.types.struct("task_struct").field("comm")
+    field = batch.read.text_field("task_struct", "comm")
     blocks = batch.read.blocks(batch["task"], field.offset, field.size)
     return {"raw_comm": [None if block is None else block.split(b"\0", 1)[0] for block in blocks]}
 
@@ -66,7 +67,7 @@ def _workers(batch: Batch, places: Sequence[int], comms: Sequence[bytes | None])
     desc = read.field("worker", "desc")
     descs: Sequence[bytes | None] = read.blocks(workers, desc.offset, DESC) if desc else [None] * len(workers)
     # Since Linux 6.10 the first part is made anew from the worker, before it was always comm.
-    anew = batch.parts.symbols.find("format_worker_id") is not None
+    anew = read.types.constant("WORKER_ID_LEN") is not None
     full = _full(batch, places) if anew else [None] * len(places)
     queues = _queues(batch, workers) if anew else full
     found = []
@@ -83,9 +84,7 @@ def _workers(batch: Batch, places: Sequence[int], comms: Sequence[bytes | None])
 def _queues(batch: Batch, workers: Sequence[int | None]) -> Sequence[bytes | None]:
     """The names of the queues that rescuers are for."""
     queues = batch.read.member(workers, "worker", "rescue_wq")
-    name = batch.read.field("workqueue_struct", "name")
-    if name is None or not 0 < name.size <= LIMIT:
-        return [None] * len(workers)
+    name = batch.read.text_field("workqueue_struct", "name")
     blocks = batch.read.blocks(queues, name.offset, name.size)
     return [None if block is None else block.split(b"\0", 1)[0] for block in blocks]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+PF_KTHREAD = 0x00200000  # <linux/sched.h>
 # <linux/sched.h>: what /proc shows, by the highest bit of __state | exit_state.
 TASK_REPORT = 0x7F
 TASK_UNINTERRUPTIBLE, TASK_NOLOAD = 0x2, 0x400

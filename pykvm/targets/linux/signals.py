@@ -10,6 +10,7 @@ import struct
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from pykvm.errors import FormatError
 from pykvm.targets.linux.columns import Column, Member
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 COUNT = 32
 SIG_DFL, SIG_IGN = 0, 1
+MAX_ACTION = 256  # bytes of struct k_sigaction
 MASK = (1 << COUNT) - 1
 
 MEMBERS = {"sighand": Member("task", "task_struct", ("sighand",))}
@@ -50,8 +52,9 @@ def actions(batch: Batch) -> dict[str, Sequence[Any]]:
     if actions is None or one is None:
         nothing = [None] * len(column)
         return {"sigignore": nothing, "sigcatch": nothing}
-    handler = one.offset("sa.sa_handler")
-    word = read.pointer_size
+    handler, word = one.offset("sa.sa_handler"), read.pointer_size
+    if not handler + word <= one.size <= MAX_ACTION:
+        raise FormatError(f"struct k_sigaction: sa_handler at {handler} of {one.size} bytes")
     blocks = read.blocks(column, actions.offset, one.size * COUNT)
     entry = f"{handler}x{'Q' if word == 8 else 'I'}{one.size - handler - word}x"
     handlers = struct.Struct(read.order + entry * COUNT)

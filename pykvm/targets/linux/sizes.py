@@ -9,14 +9,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from pykvm.targets.linux.columns import Column, Member
+from pykvm.targets.linux.neutral import PF_KTHREAD
 
 if TYPE_CHECKING:
     from pykvm.targets.linux.batch import Batch
 
-MM_FILEPAGES, MM_ANONPAGES, MM_SHMEMPAGES = 0, 1, 3  # <linux/mm_types_task.h>, since Linux 4.5
+COUNTERS = {"MM_FILEPAGES": 0, "MM_ANONPAGES": 1, "MM_SHMEMPAGES": 3}  # <linux/mm_types_task.h>, since Linux 4.5
 RLIMIT_RSS = 5  # <asm-generic/resource.h>
 
-PF_KTHREAD = 0x00200000
 
 MEMBERS = {
     "used_mm": Member("task", "task_struct", ("mm",)),
@@ -51,7 +51,7 @@ def resident(batch: Batch) -> dict[str, Sequence[Any]]:
         step, inside, size = read.pointer_size, 0, read.pointer_size
     columns = [
         read.ints(mms, field.offset + step * kind + inside, size, signed=True)
-        for kind in (MM_FILEPAGES, MM_ANONPAGES, MM_SHMEMPAGES)
+        for kind in (read.types.constant(name, usual) or 0 for name, usual in COUNTERS.items())
     ]
     found: list[int | None] = []
     for mm, *counts in zip(mms, *columns, strict=True):

@@ -13,7 +13,7 @@ from pykvm.targets.linux import neutral
 from pykvm.targets.linux.batch import Batch
 from pykvm.targets.linux.columns import Columns
 from pykvm.targets.linux.cputime import MAX_TASKS, members_of
-from pykvm.targets.linux.names import PF_KTHREAD
+from pykvm.targets.linux.neutral import PF_KTHREAD
 from pykvm.targets.linux.record import LinuxProcess, Records
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def threads(target: Linux, parts: Parts, record: ProcessRecord) -> list[Thread]:
     signal = read.member([leader], task, "signal")
     (count,) = read.member(signal, "signal_struct", "nr_threads", signed=True)
     members: Sequence[int] = members_of(read, signal[0], leader, count)
-    comm = read.types.struct(task).field("comm")
+    comm = read.text_field(task, "comm")
     columns = (
         members,
         read.member(members, task, "pid", signed=True),

@@ -8,6 +8,7 @@ from pykvm.errors import AddressError, KvmError
 from pykvm.memory import Memory
 from pykvm.records import ProcessRecord
 from pykvm.targets.base import Parts
+from pykvm.targets.linux.neutral import PF_KTHREAD
 
 if TYPE_CHECKING:
     from pykvm.targets.linux.kernel import Linux
@@ -30,7 +31,7 @@ def vector(target: Linux, parts: Parts, record: ProcessRecord, environment: bool
     """The strings; None for a process without memory (a kernel thread, a zombie), or without such strings."""
     task = target.types.struct("task_struct")
     mm = parts.memory.read_ptr(record.paddr + task.offset("mm"))
-    if mm == 0:
+    if mm == 0 or parts.memory.read_u32(record.paddr + task.offset("flags")) & PF_KTHREAD:  # which has but borrowed it
         return None
     layout = target.types.struct("mm_struct")
     names = ("arg_start", "arg_end", "env_start", "env_end")
