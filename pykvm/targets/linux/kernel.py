@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pykvm.errors import KvmError
 from pykvm.images.base import Image
@@ -12,12 +12,14 @@ from pykvm.memory import Memory
 from pykvm.records import FileRecord, ProcessRecord
 from pykvm.symbols.base import Symbols
 from pykvm.targets.base import Message, Parts, Target, Thread, Translation
-from pykvm.targets.linux import carried, facts, files, identity, log, modules, tasks, user
+from pykvm.targets.linux import carried, facts, identity, log, modules, tasks, user
 from pykvm.targets.linux.platform import Platform, Tables
 from pykvm.targets.linux.types import AllTypes, KernelTypes
-from pykvm.targets.linux.waits import Waits
 from pykvm.types import layout
 from pykvm.types.layout import Types
+
+if TYPE_CHECKING:
+    from pykvm.targets.linux.waits import Waits
 
 FIXED_1 = 1 << 11  # <linux/sched/loadavg.h>
 
@@ -89,11 +91,15 @@ class Linux(Target):
     def waits(self, parts: Parts) -> Waits:
         """Where tasks wait: made when it is asked for first."""
         if self._waits is None:
+            from pykvm.targets.linux.waits import Waits  # seldom asked for, and a start costs milliseconds
+
             self._waits = Waits(self, parts)
         return self._waits
 
     def getfiles(self, parts: Parts, op: int, arg: int) -> list[FileRecord]:
         """The open files of all processes; op and arg select nothing."""
+        from pykvm.targets.linux import files  # as above
+
         return files.getfiles(self, parts)
 
     def loadavg(self, parts: Parts) -> list[float]:

@@ -101,8 +101,11 @@ def threads(target: Linux, parts: Parts, record: ProcessRecord) -> list[Thread]:
         read.member(members, task, "exit_state", signed=True),
         read.blocks(members, comm.offset, comm.size),
     )
-    wait = target.waits(parts).channel
     found: list[Thread] = []
+
+    def wait(addr: int) -> tuple[str | None, int | None]:
+        return target.waits(parts).channel(addr)
+
     for addr, tid, state, dead, name in zip(*columns, strict=True):
         letter = None if state is None or dead is None else neutral.stat(state, dead)
         found.append(LinuxThread(tid, text((name or b"").split(b"\0", 1)[0]), letter, addr, wait))
