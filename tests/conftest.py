@@ -16,6 +16,22 @@ HERE = Path(__file__).resolve().parent
 SHARED = Path(os.environ.get("PYKVM_REAL") or HERE.parent.parent / "shared" / "real")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """--sample N: under the sanitizers, where all would take too long, the C core's own tests and each N-th other."""
+    parser.addoption("--sample", type=int, default=1, help="all tests marked core, and each N-th of the others")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what --sample leaves out."""
+    step = config.getoption("--sample")
+    core = [item for item in items if item.get_closest_marker("core")]
+    others = [item for item in items if not item.get_closest_marker("core")]
+    if step > 1:
+        kept = set(core) | set(others[::step])
+        config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+        items[:] = [item for item in items if item in kept]
+
+
 @pytest.fixture(scope="session")
 def real(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """A function: a file of the real dumps by its path there, without .xz; the test is skipped where it is not."""
