@@ -83,7 +83,6 @@ FLAGS = {
     "dwarf3": ["-gdwarf-3", "-gstrict-dwarf"],
     "dwarf4": ["-gdwarf-4"],
     "dwarf5": ["-gdwarf-5"],
-    "dwarf64": ["-gdwarf-5", "-gdwarf64"],
     "zlib": ["-gdwarf-5", "-gz=zlib"],
     "zlib-gnu": ["-gdwarf-4", "-gz=zlib-gnu"],
 }

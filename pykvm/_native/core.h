@@ -10,8 +10,8 @@
 #include <string.h>
 
 #include "decl/btf.h"
-#include "decl/dwarf.h"
 #include "decl/fault.h"
+#include "decl/find.h"
 #include "decl/image.h"
 #include "decl/mmu.h"
 #include "decl/pages.h"

@@ -25,3 +25,14 @@ uint64_t pk_image_find(const pk_image *image, uint64_t addr, uint64_t end, uint6
     }
     return end;
 }
+
+uint64_t pk_find_words(const uint8_t *data, uint64_t size, uint64_t from, const uint8_t *bits, uint32_t nbits,
+                       int big_endian)
+{
+    for (uint64_t at = from; at < size && size - at >= 4; at++) {
+        const uint32_t word = (uint32_t)pk_load(data + at, 4, big_endian);
+        if (word < nbits && (bits[word >> 3] >> (word & 7) & 1) != 0)
+            return at;
+    }
+    return size;
+}

@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from elftools.common.exceptions import ELFError
+from elftools.common.exceptions import DWARFError, ELFError
 from elftools.construct import ConstructError
 from elftools.elf.elffile import ELFFile
 
@@ -44,8 +44,8 @@ N_UNDF, N_EXT, N_ABS, N_TEXT, N_DATA, N_COMM, N_FN = 0, 1, 2, 4, 6, 0x12, 0x1E
 
 # What pyelftools raises on damaged files is not always an ELFError.
 DAMAGED = (
-    ELFError, ConstructError, struct.error, zlib.error, ArithmeticError, AssertionError, AttributeError, LookupError,
-    NotImplementedError, RecursionError, TypeError, ValueError,
+    ELFError, DWARFError, ConstructError, struct.error, zlib.error, ArithmeticError, AssertionError, AttributeError,
+    LookupError, NotImplementedError, RecursionError, TypeError, ValueError,
 )  # fmt: skip
 MAX_SECTIONS = 1 << 14
 MAX_NOTES = 1 << 16  # bytes of a note section that are looked at

@@ -1,73 +1,90 @@
-"""DWARF: the types that compilers describe in a kernel file (DWARF 5, and 2 to 4).
+"""DWARF: the types that compilers describe in a kernel file (DWARF 2 to 5), read by pyelftools.
 
-The C core finds and reads entries; pyelftools finds the sections. Types that are in files of their own (dwz, split
-DWARF) or in units of their own (-fdebug-types-section) are not followed: kernels are not built so.
+A kernel's DWARF has millions of entries, so those that are asked for are looked for: a name's offset in .debug_str
+stands in .debug_info just where the entries that it names begin, and pyelftools reads an entry from there. A type that
+is declared inside a function is found like the others. Types that are in files of their own (dwz, split DWARF) or in
+units of their own (-fdebug-types-section) are not followed: kernels are not built so.
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 from typing import Any
 
-from pykvm._native.ffi import ffi, lib
-from pykvm.errors import FormatError, KvmError
+from elftools.dwarf.abbrevtable import AbbrevTable
+from elftools.dwarf.dwarfinfo import DebugSectionDescriptor, DwarfConfig, DWARFInfo
+
+from pykvm.errors import FormatError
 from pykvm.images.hostfile import HostFile
+from pykvm.progress import Progress
+from pykvm.symbols.elf import DAMAGED
 from pykvm.types import graph, sections
 from pykvm.types.graph import VOID, GraphTypes, Member, Node
+from pykvm.types.sections import Section
 
 NAME = 512  # bytes of a name
 MAX_NODES = 1 << 18  # that are kept
 MAX_COUNT = 1 << 32  # of an array's elements; an upper bound of -1, of whatever width, is no bound
+MAX_STRINGS = 1 << 14  # places of a name in .debug_str
+MAX_HITS = 1 << 14  # places in .debug_info
+MORE_HITS = 64  # after the first that is one
+MAX_TABLES = 256  # of abbreviations, that are kept
 DIMENSION = 56  # numbers of types are offsets; in their high bits, how many dimensions of an array are left out
 DIMENSIONS = 16
-# DW_TAG_*
-ARRAY, ENUMERATION, MEMBER, POINTER, STRUCTURE, SUBROUTINE, TYPEDEF = 0x01, 0x04, 0x0D, 0x0F, 0x13, 0x15, 0x16
-CLASS, REFERENCE, UNION, SUBRANGE, BASE, CONST, ENUMERATOR, VOLATILE = 0x02, 0x10, 0x17, 0x21, 0x24, 0x26, 0x28, 0x35
-RESTRICT, RVALUE, ATOMIC = 0x37, 0x42, 0x47
-# DW_ATE_*
-COMPLEX, FLOAT, SIGNED, SIGNED_CHAR = 3, 4, 5, 6
+CHILDREN = 1 << 16
+INLINE = 4  # bytes of a name up to which compilers put it into the entry itself
+PLUS_UCONST = 0x23  # DW_OP_plus_uconst
 KINDS = {
-    ENUMERATION: graph.ENUM,
-    STRUCTURE: graph.STRUCT,
-    CLASS: graph.STRUCT,
-    UNION: graph.UNION,
-    TYPEDEF: graph.TYPEDEF,
-    SUBROUTINE: graph.FUNC,
+    "DW_TAG_enumeration_type": graph.ENUM,
+    "DW_TAG_structure_type": graph.STRUCT,
+    "DW_TAG_class_type": graph.STRUCT,
+    "DW_TAG_union_type": graph.UNION,
+    "DW_TAG_typedef": graph.TYPEDEF,
+    "DW_TAG_subroutine_type": graph.FUNC,
 }
 DECLARED = {graph.STRUCT: graph.FWD, graph.UNION: graph.FWD_UNION, graph.ENUM: graph.OTHER}
-WORDS = {CONST: "const", VOLATILE: "volatile", RESTRICT: "restrict", ATOMIC: "_Atomic"}
-FIND = {
-    graph.STRUCT: lib.PK_DWARF_STRUCT,
-    graph.UNION: lib.PK_DWARF_UNION,
-    graph.ENUM: lib.PK_DWARF_ENUM,
-    graph.TYPEDEF: lib.PK_DWARF_TYPEDEF,
+WORDS = {
+    "DW_TAG_const_type": "const",
+    "DW_TAG_volatile_type": "volatile",
+    "DW_TAG_restrict_type": "restrict",
+    "DW_TAG_atomic_type": "_Atomic",
 }
-FOUND = {found: kind for kind, found in FIND.items() if kind != graph.ENUM}
+POINTERS = ("DW_TAG_pointer_type", "DW_TAG_reference_type", "DW_TAG_rvalue_reference_type")
+TAGS = {
+    graph.STRUCT: ("DW_TAG_structure_type", "DW_TAG_class_type"),
+    graph.UNION: ("DW_TAG_union_type",),
+    graph.ENUM: ("DW_TAG_enumeration_type",),
+    graph.TYPEDEF: ("DW_TAG_typedef",),
+}
+TYPES = frozenset((*KINDS, *WORDS, *POINTERS, "DW_TAG_base_type", "DW_TAG_array_type", "DW_TAG_unspecified_type"))
+CONTENTS = frozenset((*KINDS, "DW_TAG_member", "DW_TAG_enumerator", "DW_TAG_template_type_param", "DW_TAG_inheritance"))
+LOOKED_FOR = frozenset(("DW_TAG_enumerator", *(tag for tags in TAGS.values() for tag in tags)))
+FLOATS, SIGNED = (3, 4), (5, 6)  # DW_ATE_*
+LOCAL_REFERENCES = ("DW_FORM_ref1", "DW_FORM_ref2", "DW_FORM_ref4", "DW_FORM_ref8", "DW_FORM_ref_udata")
+SECTIONS = ("info", "abbrev", "str", "line_str", "str_offsets")
 
 
 class DwarfTypes(GraphTypes):
-    """The types of DWARF at the top of its units. Of two with one name the first in the file is found; what refers to
-    either gets the right one."""
+    """The types of DWARF. Of two with one name the first in the file is found; what refers to either gets the right
+    one."""
 
-    def __init__(self, elf: sections.Elf, source: str) -> None:
-        """FormatError if the sections make no sense."""
+    def __init__(self, elf: Any, source: str) -> None:
+        """elf: a sections.Elf. FormatError if the units make no sense."""
         super().__init__(source, elf.pointer_size, "big" if elf.big_endian else "little")
-        parts = ffi.new("pk_dwarf_sections *")
-        parts.big_endian = elf.big_endian
-        self._keep: list[Any] = [parts]
-        for name in ("info", "abbrev", "str", "line_str", "str_offsets"):
-            data = elf.section(f".debug_{name}") or b""
-            self._keep.append(ffi.from_buffer("uint8_t[]", data))
-            setattr(parts, name, self._keep[-1])
-            setattr(parts, f"{name}_size", len(data))
-        bad = ffi.new("uint64_t *")
-        index = lib.pk_dwarf_new(parts, bad)
-        if index == ffi.NULL:
-            if bad[0] == 2**64 - 1:
-                raise KvmError("out of memory")
-            raise self._odd(bad[0])
-        self._index = ffi.gc(index, lib.pk_dwarf_free)
+        self._sections = {name: Section(elf.section(f".debug_{name}") or b"") for name in SECTIONS}
+        self._info, self._str = self._sections["info"], self._sections["str"]
+        described = {
+            f"debug_{name}_sec": DebugSectionDescriptor(data.stream(), f".debug_{name}", 0, len(data), 0)
+            for name, data in self._sections.items()
+        }
+        wanted = [name for name in inspect.signature(DWARFInfo.__init__).parameters if name not in ("self", "config")]
+        config = DwarfConfig(not elf.big_endian, "", elf.pointer_size)
+        self._dwarf: Any = DWARFInfo(config, **{name: described.get(name) for name in wanted})
         self._nodes: dict[int, Node] = {0: VOID}
+        self._found: dict[str, dict[str, int]] = {}
+        self._all_named = False
+        self._abbreviations: dict[int, dict[int, str]] = {}
 
     def node(self, number: int) -> Node:
         found = self._nodes.get(number)
@@ -79,25 +96,32 @@ class DwarfTypes(GraphTypes):
 
     def members(self, number: int) -> Iterator[Member]:
         for die in self._children(number):
-            if die.tag == MEMBER and not die.has & lib.PK_DIE_DECLARATION:
-                if die.has & lib.PK_DIE_ODD:
-                    raise self._odd(die.offset)
-                yield Member(_name(die), self._bit_offset(die), die.bit_size, die.type)
+            if die.tag == "DW_TAG_member" and "DW_AT_declaration" not in die.attributes:
+                bits = self._number(die, "DW_AT_bit_size")
+                yield Member(_name(die), self._bit_offset(die, bits), bits, self._type(die))
 
     def find(self, name: str, kind: int) -> int:
-        found = FIND.get(kind)
-        return self._find(name, found) if found is not None else 0
+        tags = TAGS.get(kind)
+        return self._find(name, tags) if tags is not None else 0
 
     def names(self) -> Iterator[tuple[int, str]]:
-        kind, name, size = ffi.new("uint32_t *"), ffi.new("char **"), ffi.new("uint32_t *")
-        index = 0
-        while lib.pk_dwarf_name(self._index, index, kind, name, size):
-            if kind[0] in FOUND:
-                yield FOUND[kind[0]], _text(name[0], size[0])
-            index += 1
+        try:
+            for die in self._top():
+                kind = KINDS.get(die.tag, graph.OTHER)
+                if kind in (graph.STRUCT, graph.UNION, graph.TYPEDEF) and "DW_AT_declaration" not in die.attributes:
+                    name = _name(die)
+                    if name:
+                        self._found.setdefault(name, {}).setdefault(die.tag, die.offset)
+                        yield kind, name
+        except DAMAGED as e:
+            raise self._odd(0) from e
 
     def values_of(self, number: int) -> dict[str, int]:
-        return {_name(die): die.value for die in self._children(number) if die.tag == ENUMERATOR}
+        return {
+            _name(die): self._number(die, "DW_AT_const_value")
+            for die in self._children(number)
+            if die.tag == "DW_TAG_enumerator"
+        }
 
     def is_same(self, number: int, other: int) -> bool:
         """Every unit describes the types that it uses: they are one if name, size and members' places are."""
@@ -106,97 +130,235 @@ class DwarfTypes(GraphTypes):
         return self.node(number) == self.node(other) and self._places(number) == self._places(other)
 
     def constant(self, name: str, default: int | None = None) -> int | None:
-        number = self._find(name, lib.PK_DWARF_ENUMERATOR)
-        return int(self._die(number).value) if number else default
+        number = self._find(name, ("DW_TAG_enumerator",))
+        return self._number(self._die(number), "DW_AT_const_value") if number else default
 
     def _places(self, number: int) -> list[Member]:
         kind = self.node(number).kind
         return [m._replace(target=0) for m in self.members(number)] if kind in (graph.STRUCT, graph.UNION) else []
 
-    # -- entries ------------------------------------------------------------------------------------------------
+    # -- looking for a name ---------------------------------------------------------------------------------------
+
+    def _find(self, name: str, tags: tuple[str, ...]) -> int:
+        """The offset of the first entry of this name and one of these tags, no mere declaration; 0: none."""
+        found = self._found.get(name)
+        if found is None:
+            if self._all_named or not name or "\0" in name:
+                return 0
+            try:
+                if len(self._sections["str_offsets"]):  # clang tells names by numbers: there is nothing to look for
+                    self._read_all()
+                    return self._find(name, tags)
+                found = self._found[name] = self._look_for(name.encode("utf-8", "surrogateescape") + b"\0")
+            except UnicodeEncodeError:
+                return 0
+            except DAMAGED as e:
+                raise self._odd(0) from e
+        return next((found[tag] for tag in tags if tag in found), 0)
+
+    def _read_all(self) -> None:
+        """Every name at the top of every unit: minutes for a whole kernel."""
+        for die in self._top():
+            if die.tag in LOOKED_FOR and "DW_AT_declaration" not in die.attributes:
+                self._found.setdefault(_name(die), {}).setdefault(die.tag, die.offset)
+            if die.tag == "DW_TAG_enumeration_type":
+                for child in die.iter_children():
+                    self._found.setdefault(_name(child), {}).setdefault(child.tag, child.offset)
+        self._all_named = True
+
+    def _top(self) -> Iterator[Any]:
+        """The entries at the top of all units."""
+        progress = Progress(f"reading the types of {self.source}", len(self._info))
+        try:
+            for unit in self._dwarf.iter_CUs():
+                progress.update(unit.cu_offset)
+                yield from unit.get_top_DIE().iter_children()
+                unit._dielist, unit._diemap = [], []  # or pyelftools keeps every entry of the file
+        finally:
+            progress.done()
+
+    def _look_for(self, raw: bytes) -> dict[str, int]:
+        """The first entry of each of the tags that are looked for, by its name."""
+        found: dict[str, int] = {}
+        left = MAX_HITS
+        for at in self._places_of(raw):
+            tag, offset = self._entry(at, raw)
+            if tag:
+                found.setdefault(tag, offset)
+            left -= 1
+            if found:  # most names are in thousands of units, with all that they mean in the first
+                left = min(left, MORE_HITS)
+            if not left:
+                break
+        return found
+
+    def _places_of(self, raw: bytes) -> Iterator[int]:
+        """Where the name may be told in .debug_info: itself if it is short, else its offset in .debug_str. Linkers keep
+        a name once, often as the end of a longer one."""
+        if len(raw) <= INLINE or not len(self._str):
+            yield from self._info.places(raw, MAX_HITS)
+        yield from self._info.words(list(self._str.places(raw, MAX_STRINGS)), len(self._str), self.byteorder)
+
+    def _entry(self, at: int, raw: bytes) -> tuple[str, int]:
+        """(tag, offset) of the entry whose name is told here: before it is only the number of an abbreviation."""
+        try:
+            unit = self._dwarf.get_CU_containing(at)
+        except ValueError:
+            return "", 0
+        for size in (3, 2, 1):
+            code = self._info[at - size : at]
+            # A ULEB128, in which the byte before may seem to belong.
+            if at - size < unit.cu_die_offset or code[-1] & 0x80 or any(not byte & 0x80 for byte in code[:-1]):
+                continue
+            tag = self._tags(unit).get(sum((byte & 0x7F) << 7 * i for i, byte in enumerate(code)), "")
+            if tag not in LOOKED_FOR:
+                continue
+            try:
+                die = unit.get_DIE_from_refaddr(at - size)
+            except DAMAGED:
+                continue
+            named = die.attributes.get("DW_AT_name")
+            if named is not None and named.offset == at and named.value == raw[:-1] and self._is_whole(die):
+                return ("", 0) if "DW_AT_declaration" in die.attributes else (tag, at - size)
+        return "", 0
+
+    def _is_whole(self, die: Any) -> bool:
+        """Whether what follows the name is an entry's: its children are members, or it refers to a type."""
+        sibling = die.attributes.get("DW_AT_sibling")
+        if sibling is not None and not die.offset < sibling.value + die.cu.cu_offset < die.cu.cu_offset + die.cu.size:
+            return False
+        try:
+            if die.tag == "DW_TAG_enumerator":
+                behind = self._die(die.offset + die.size)
+                return "DW_AT_const_value" in die.attributes and (behind.is_null() or behind.tag == die.tag)
+            if die.tag == "DW_TAG_typedef":
+                return self._type(die) == 0 or self._die(self._type(die)).tag in TYPES
+            if "DW_AT_declaration" in die.attributes:
+                return not die.has_children
+            if not die.has_children:
+                return self._number(die, "DW_AT_byte_size") == 0
+            child = next(die.iter_children(), None)
+            return child is not None and child.tag in CONTENTS
+        except (*DAMAGED, FormatError):
+            return False
+
+    def _tags(self, unit: Any) -> dict[int, str]:
+        """The tags of a unit's abbreviations whose first attribute is the name. pyelftools would keep all of them."""
+        at = int(unit["debug_abbrev_offset"])
+        if at not in self._abbreviations:
+            if len(self._abbreviations) >= MAX_TABLES:
+                self._abbreviations.clear()
+            table = AbbrevTable(unit.structs, self._dwarf.debug_abbrev_sec.stream, at)
+            self._abbreviations[at] = {code: str(d["tag"]) for code, d in table._abbrev_map.items()}
+        return self._abbreviations[at]
+
+    # -- entries --------------------------------------------------------------------------------------------------
 
     def _odd(self, offset: int) -> FormatError:
         return FormatError(f"{self.source}: DWARF at offset {offset} makes no sense, or is of a kind that is not read")
 
-    def _find(self, name: str, kind: int) -> int:
-        try:
-            raw = name.encode("utf-8", "surrogateescape")
-        except UnicodeEncodeError:
-            return 0
-        return int(lib.pk_dwarf_find(self._index, raw, len(raw), kind))
-
     def _die(self, number: int) -> Any:
-        die = ffi.new("pk_die *")
-        if lib.pk_dwarf_read(self._index, number, die) != 1:
-            raise self._odd(number)
-        return die
+        try:
+            return self._dwarf.get_DIE_from_refaddr(number)
+        except DAMAGED as e:
+            raise self._odd(number) from e
 
     def _children(self, number: int) -> Iterator[Any]:
-        """The entries below one."""
-        parent = self._die(number)
-        if not parent.has_children:
-            return
-        die = ffi.new("pk_die *")
-        got = lib.pk_dwarf_read(self._index, parent.next, die)
-        while got == 1:
-            yield die
-            got = lib.pk_dwarf_next(self._index, die, die)
-        if got < 0:
-            raise self._odd(number)
+        try:
+            for count, die in enumerate(self._die(number).iter_children()):
+                if count == CHILDREN:
+                    raise self._odd(number)
+                yield die
+        except DAMAGED as e:
+            raise self._odd(number) from e
 
-    def _bit_offset(self, die: Any) -> int:
-        first = 8 * int(die.location)
-        if die.has & lib.PK_DIE_DATA_BIT_OFFSET:
-            return first + int(die.data_bit_offset)
-        if die.bit_size and die.has & lib.PK_DIE_BIT_OFFSET:  # DWARF 2 and 3: from the highest bit of a storage unit
+    def _number(self, die: Any, attribute: str, missing: int = 0) -> int:
+        found = die.attributes.get(attribute)
+        if found is None:
+            return missing
+        if not isinstance(found.value, int):
+            raise self._odd(die.offset)
+        return int(found.value)
+
+    def _type(self, die: Any) -> int:
+        """The offset of the entry of its type; 0: void."""
+        found = die.attributes.get("DW_AT_type")
+        if found is None:
+            return 0
+        if found.form in LOCAL_REFERENCES:
+            return int(found.value) + int(die.cu.cu_offset)
+        if found.form != "DW_FORM_ref_addr":
+            raise self._odd(die.offset)
+        return int(found.value)
+
+    def _location(self, die: Any) -> int:
+        """Where a member lies, in bytes: a number, or in DWARF 2 an expression that adds one."""
+        found = die.attributes.get("DW_AT_data_member_location")
+        if found is None or isinstance(found.value, int):
+            return self._number(die, "DW_AT_data_member_location")
+        code = list(found.value)
+        if not code or code[0] != PLUS_UCONST or len(code) > 11:
+            raise self._odd(die.offset)
+        return sum((byte & 0x7F) << 7 * i for i, byte in enumerate(code[1:]))
+
+    def _bit_offset(self, die: Any, bits: int) -> int:
+        first = 8 * self._location(die)
+        if "DW_AT_data_bit_offset" in die.attributes:
+            return first + self._number(die, "DW_AT_data_bit_offset")
+        if bits and "DW_AT_bit_offset" in die.attributes:  # DWARF 2 and 3: from the highest bit of a storage unit
+            offset = self._number(die, "DW_AT_bit_offset")
             if self.byteorder == "big":
-                return first + int(die.bit_offset)
-            unit = die.byte_size if die.has & lib.PK_DIE_BYTE_SIZE else self.size(die.type)
-            return first + 8 * int(unit) - int(die.bit_offset) - int(die.bit_size)
+                return first + offset
+            unit = self._number(die, "DW_AT_byte_size") or self.size(self._type(die))
+            return first + 8 * unit - offset - bits
         return first
 
     def _node(self, number: int) -> Node:
         offset, left_out = number & (1 << DIMENSION) - 1, number >> DIMENSION
         die = self._die(offset)
-        if die.has & lib.PK_DIE_ODD:
-            raise self._odd(offset)
-        if die.tag == ARRAY:
+        size = self._number(die, "DW_AT_byte_size")
+        if die.tag == "DW_TAG_array_type":
             return self._array(die, left_out)
-        if die.tag in (POINTER, REFERENCE, RVALUE):
-            return Node(graph.PTR, "", die.byte_size or die.address_size, die.type)
+        if die.tag in POINTERS:
+            return Node(graph.PTR, "", size or self.pointer_size, self._type(die))
         if die.tag in WORDS:
-            return Node(graph.QUALIFIER, WORDS[die.tag], 0, die.type)
+            return Node(graph.QUALIFIER, WORDS[die.tag], 0, self._type(die))
         name = _name(die)
-        if die.tag == BASE:
-            kind = graph.FLOAT if die.encoding in (FLOAT, COMPLEX) else graph.INT
-            return Node(kind, name, die.byte_size, 0, 0, die.encoding in (SIGNED, SIGNED_CHAR))
+        if die.tag == "DW_TAG_base_type":
+            encoding = self._number(die, "DW_AT_encoding")
+            return Node(graph.FLOAT if encoding in FLOATS else graph.INT, name, size, 0, 0, encoding in SIGNED)
         kind = KINDS.get(die.tag, graph.OTHER)
-        if die.has & lib.PK_DIE_DECLARATION:
+        if "DW_AT_declaration" in die.attributes:
             return Node(DECLARED.get(kind, kind), name)
         if kind == graph.ENUM:
-            signed = any(value < 0 for value in self.values_of(number).values())
-            return Node(kind, name, die.byte_size or self.node(die.type).size, 0, 0, signed)
-        return Node(kind, name, die.byte_size, die.type)
+            signed = any(value < 0 for value in self.values_of(offset).values())
+            return Node(kind, name, size or self.node(self._type(die)).size, 0, 0, signed)
+        return Node(kind, name, size, self._type(die))
 
     def _array(self, die: Any, left_out: int) -> Node:
         """The first dimension of an array that is not left out; what it is made of are the others."""
-        element, offset = int(die.type), int(die.offset)
-        bounds = [int(child.count) for child in self._children(offset) if child.tag == SUBRANGE]
-        counts = [count if count < MAX_COUNT else 0 for count in bounds]
+        offset = int(die.offset)
+        counts = [self._count(child) for child in self._children(offset) if child.tag == "DW_TAG_subrange_type"]
         if len(counts) <= left_out or len(counts) > DIMENSIONS:
             raise self._odd(offset)
-        if left_out + 1 < len(counts):
-            element = offset | left_out + 1 << DIMENSION
+        element = offset | left_out + 1 << DIMENSION if left_out + 1 < len(counts) else self._type(die)
         return Node(graph.ARRAY, "", 0, element, counts[left_out])
+
+    def _count(self, die: Any) -> int:
+        """The elements of one dimension; 0: it does not say (a flexible array)."""
+        for attribute, more in (("DW_AT_count", 0), ("DW_AT_upper_bound", 1)):
+            found = die.attributes.get(attribute)
+            if found is not None and isinstance(found.value, int):
+                count = int(found.value) + more
+                return count if 0 <= count < MAX_COUNT else 0
+        return 0
 
 
 def _name(die: Any) -> str:
-    return _text(die.name, die.name_len) if die.name != ffi.NULL else ""
-
-
-def _text(name: Any, size: int) -> str:
-    raw: bytes = ffi.buffer(name, min(size, NAME))[:]
-    return raw.decode("utf-8", "surrogateescape")
+    found = die.attributes.get("DW_AT_name")
+    if found is None or not isinstance(found.value, bytes):
+        return ""
+    return found.value[:NAME].decode("utf-8", "surrogateescape")
 
 
 def read(file: HostFile) -> DwarfTypes | None:

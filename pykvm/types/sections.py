@@ -6,12 +6,14 @@ import io
 import mmap
 import struct
 import zlib
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import zstandard
 from elftools.elf.elffile import ELFFile
 from elftools.elf.relocation import RelocationHandler
 
+from pykvm._native.ffi import ffi, lib
 from pykvm.errors import FormatError, KvmError
 from pykvm.images.hostfile import HostFile
 from pykvm.symbols.elf import DAMAGED, MAX_SECTIONS
@@ -21,6 +23,79 @@ ZLIB, ZSTD = 1, 2  # ch_type
 RATIO = 32  # debug information packs to a fifth with zlib, to an eighth with zstd; what promises more is a bomb
 MAX_EXPANDED = 1 << 31
 MAX_RELOCATIONS = 16 << 20  # bytes of them for one section: pyelftools applies some 50,000 in a second
+
+
+class Section:
+    """Bytes of a section in which things can be found, and which pyelftools reads as a file. Not a copy."""
+
+    def __init__(self, data: memoryview | bytes) -> None:
+        whole: Any = data.obj if isinstance(data, memoryview) and isinstance(data.obj, mmap.mmap) else None
+        self._data = memoryview(data)
+        # Only a mapping can be searched where it is.
+        self._whole: Any = bytes(data) if whole is None else whole
+        self._start = 0 if whole is None else _address(data) - _address(whole)
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    def __getitem__(self, which: slice) -> bytes:
+        return bytes(self._data[which])
+
+    def places(self, needle: bytes, most: int) -> Iterator[int]:
+        """Where these bytes are, the first ones."""
+        at, end = self._start, self._start + len(self)
+        for _ in range(most):
+            at = self._whole.find(needle, at, end)
+            if at < 0:
+                return
+            yield at - self._start
+            at += 1
+
+    def words(self, values: Sequence[int], limit: int, byteorder: str) -> Iterator[int]:
+        """Where 32-bit words are that have one of these values, all below `limit`, at any alignment."""
+        if not values:
+            return
+        bits = bytearray(limit // 8 + 1)
+        for value in values:
+            bits[value >> 3] |= 1 << (value & 7)
+        data, size = ffi.from_buffer("uint8_t[]", self._data), len(self)
+        at = lib.pk_find_words(data, size, 0, ffi.from_buffer("uint8_t[]", bits), limit, byteorder == "big")
+        while at < size:
+            yield at
+            at = lib.pk_find_words(data, size, at + 1, ffi.from_buffer("uint8_t[]", bits), limit, byteorder == "big")
+
+    def stream(self) -> Any:
+        """A file of them."""
+        return io.BufferedReader(_Stream(self._data))
+
+
+def _address(data: Any) -> int:
+    return int(ffi.cast("uintptr_t", ffi.from_buffer(data)))
+
+
+class _Stream(io.RawIOBase):
+    """What a file needs for io.BufferedReader."""
+
+    def __init__(self, data: memoryview) -> None:
+        self.data = data
+        self.at = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        part = self.data[self.at : self.at + len(buffer)]
+        buffer[: len(part)] = part
+        self.at += len(part)
+        return len(part)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self.at, io.SEEK_END: len(self.data)}[whence]
+        self.at = max(0, start + offset)
+        return self.at
 
 
 class Elf:

@@ -55,10 +55,23 @@ def fit(target: Linux, image: Image, symbols: Symbols) -> None:
             f"bad namelist: {symbols.path} is of {symbols.machine}, the dump {image.path} of {target.machine}"
         )
     if _astray(target, symbols) is not None or all(symbols.find(name) is None for name in LANDMARKS):
-        symbols.slide(target.platform.text_start, target.vmcoreinfo.hexadecimal("KERNELOFFSET") or 0)
+        symbols.slide(target.platform.text_start, _slide(target, symbols))
     astray = _astray(target, symbols)
     if astray is not None:
         raise _refusal(image, symbols, _of_file(symbols), told(target), astray)
+
+
+def _slide(target: Linux, symbols: Symbols) -> int:
+    """How far the kernel was moved (KASLR). i386's VMCOREINFO does not say (Linux 6.1): there by the first landmark,
+    and the others show whether it is this kernel."""
+    told = target.vmcoreinfo.hexadecimal("KERNELOFFSET")
+    if told is not None:
+        return told
+    for name in LANDMARKS:
+        addr, found = target.vmcoreinfo.symbol(name), symbols.find(name)
+        if addr is not None and found is not None:
+            return addr - found.value
+    return 0
 
 
 def _astray(target: Linux, symbols: Symbols) -> str | None:
