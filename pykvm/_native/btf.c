@@ -13,6 +13,7 @@ struct pk_btf {
     uint32_t mask;
 };
 
+#define MAX_CHAIN 1024u     /* names that a file makes to collide are damage: a kernel's share buckets with up to 10 */
 #define HEAD 12u    /* struct btf_type: name_off, info, size or type */
 enum { INT = 1, PTR, ARRAY, STRUCT, UNION, ENUM, FWD, TYPEDEF, VOLATILE, CONST, RESTRICT, FUNC, FUNC_PROTO, VAR,
        DATASEC, FLOAT, DECL_TAG, TYPE_TAG, ENUM64 };
@@ -68,7 +69,7 @@ static int is_named(const pk_btf *b, uint32_t off, const char *name, size_t size
     return s != NULL && size <= left && memcmp(s, name, size) == 0;
 }
 
-/* FNV-1a. Names that a file makes to collide cost a search what it cost without a hash, and building nothing. */
+/* FNV-1a. */
 static uint32_t hash(const char *name, uint64_t left)
 {
     uint32_t h = 2166136261u;
@@ -140,30 +141,37 @@ static int find_records(pk_btf *b, uint64_t types_size, uint64_t *bad_at)
     return 1;
 }
 
-/* From the last to the first, each put in front: of two with one name the first is found. */
-static int index_names(pk_btf *b)
+/* From the last to the first, each put in front: of two with one name the first is found. 1, 0 with *bad_at, or -1. */
+static int index_names(pk_btf *b, uint64_t *bad_at)
 {
-    uint32_t buckets = 64;
+    uint32_t buckets = 64, *lengths;
+    int ok = 1;
 
     while (buckets < b->count / 2 && buckets < 1u << 30)
         buckets *= 2;
     b->mask = buckets - 1;
     b->heads = calloc(buckets, sizeof(*b->heads));
     b->next = calloc(b->count + 1u, sizeof(*b->next));
-    if (b->heads == NULL || b->next == NULL)
-        return 0;
-    for (uint32_t i = b->count; i-- > 0; ) {
+    lengths = calloc(buckets, sizeof(*lengths));
+    if (b->heads == NULL || b->next == NULL || lengths == NULL)
+        ok = -1;
+    for (uint32_t i = b->count; i-- > 0 && ok == 1; ) {
         const uint8_t *t = b->types + b->at[i];
         uint64_t left;
 
         if ((NAMED >> kind_of(b, t) & 1) != 0 && word(b, t) != 0) {
             const char *name = string_at(b, word(b, t), &left);
-            uint32_t *head = &b->heads[hash(name, left) & b->mask];
-            b->next[i] = *head;
-            *head = i + 1;
+            const uint32_t bucket = hash(name, left) & b->mask;
+            b->next[i] = b->heads[bucket];
+            b->heads[bucket] = i + 1;
+            if (++lengths[bucket] > MAX_CHAIN) {
+                *bad_at = b->at[i];
+                ok = 0;
+            }
         }
     }
-    return 1;
+    free(lengths);
+    return ok;
 }
 
 pk_btf *pk_btf_new(const uint8_t *types, uint64_t types_size, const char *strings, uint64_t strings_size,
@@ -183,7 +191,9 @@ pk_btf *pk_btf_new(const uint8_t *types, uint64_t types_size, const char *string
     b->first_id = base == NULL ? 1 : pk_btf_end(base);
     b->big_endian = big_endian;
     ok = find_records(b, types_size, bad_at);
-    if (ok != 1 || !index_names(b)) {
+    if (ok == 1)
+        ok = index_names(b, bad_at);
+    if (ok != 1) {
         pk_btf_free(b);
         return NULL;
     }

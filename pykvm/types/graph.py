@@ -122,12 +122,17 @@ class GraphTypes(Types):
         return isinstance(name, str) and (name in self._structs or self.number_of(name) != 0)
 
     def __iter__(self) -> Iterator[str]:
-        seen = set()
+        seen: set[str] = set()
+        typedefs: set[str] = set()
         for kind, name in self.names():
-            if name and name not in seen and (kind != TYPEDEF or self._is_own_typedef(name)):
+            looked_at = typedefs if kind == TYPEDEF else seen
+            if not name or name in looked_at or name in seen:
+                continue
+            looked_at.add(name)
+            # Not a typedef of what has another name, nor a name that is cut.
+            if (kind != TYPEDEF or self._is_own_typedef(name)) and self.number_of(name):
                 seen.add(name)
-                if self.number_of(name):  # not if it is cut
-                    yield name
+                yield name
 
     def __len__(self) -> int:
         return sum(1 for _ in self)

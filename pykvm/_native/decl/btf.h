@@ -5,8 +5,8 @@ typedef struct pk_btf pk_btf;
    order. With a base (a module's BTF: its kernel's), ids and strings go on behind
    those of the base. Sections and base must outlive the index. NULL with *bad_at
    the offset of the record that makes no sense (it runs out of the section, its
-   kind is unknown, or it has a name or a type that is nowhere), or UINT64_MAX:
-   out of memory. */
+   kind is unknown, it has a name or a type that is nowhere, or the hash of a
+   thousand others), or UINT64_MAX: out of memory. */
 pk_btf *pk_btf_new(const uint8_t *types, uint64_t types_size, const char *strings, uint64_t strings_size,
                    const pk_btf *base, int big_endian, uint64_t *bad_at);
 void pk_btf_free(pk_btf *btf);
