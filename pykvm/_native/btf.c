@@ -157,7 +157,7 @@ static int index_names(pk_btf *b, uint64_t *bad_at)
         ok = -1;
     for (uint32_t i = b->count; i-- > 0 && ok == 1; ) {
         const uint8_t *t = b->types + b->at[i];
-        uint64_t left;
+        uint64_t left = 0;
 
         if ((NAMED >> kind_of(b, t) & 1) != 0 && word(b, t) != 0) {
             const char *name = string_at(b, word(b, t), &left);
