@@ -16,4 +16,8 @@ from pykvm.targets.base import Thread
 __version__ = "0.1.0"
 
 # The public names: everything imported here but the modules ("from pykvm import *" must not bring a module `open`).
-__all__ = [name for name, value in globals().items() if name[0] != "_" and not isinstance(value, type(errors))]
+__all__ = [
+    name
+    for name, value in globals().items()
+    if name[0] != "_" and name != "annotations" and not isinstance(value, type(errors))
+]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from array import array
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from pykvm._native.ffi import ffi, lib
 from pykvm.errors import AddressError, KvmError
-from pykvm.images.base import REASONS, Image, unset
-from pykvm.targets.base import Translation
+from pykvm.images.base import NEAR, REASONS, Image, unset
+from pykvm.machines.mmu import Translation
 
 MISS = lib.PK_MISS
 CHUNK = 16 << 20
@@ -148,8 +148,8 @@ class Memory:
             space = self._space
             if space is None or not 0 <= addr <= ADDRESS:
                 space = self._space_for(addr)
-            # Memory that lies mapped in one piece becomes bytes at once.
-            mapped = window(space, addr, n)
+            # Memory that lies mapped in one piece becomes bytes at once, with the GIL: not too much of it.
+            mapped = window(space, addr, n) if n <= NEAR else None
             if mapped:
                 data = unpack(mapped, n)
                 return data
@@ -198,7 +198,7 @@ class Memory:
         """
         if size < 0:
             raise ValueError(f"negative length {size}")
-        table = address_table(addrs)
+        table = self._table(addrs)
         if size > CHUNK:  # must fail at the first hole, not take its room beforehand
             return memoryview(b"".join(self.read(addr, size) for addr in table))
         out = bytearray(len(table) * size)
@@ -210,7 +210,7 @@ class Memory:
     ) -> bytearray:
         """As gather(), into out[offset], out[offset + stride], ... With `partial`, what cannot be read is zeroed;
         the result has a 1 for each address that could be read."""
-        table = address_table(addrs)
+        table = self._table(addrs)
         count = len(table)
         ok = bytearray(count)
         if count == 0:
@@ -232,6 +232,12 @@ class Memory:
         if done < count:
             raise self.note(self.fault(fault, table[done], 0))
         return ok
+
+    def _table(self, addrs: Any) -> Any:
+        try:
+            return address_table(addrs)
+        except AddressError as e:
+            raise self.note(e) from None
 
     def walk_list(self, head: int, next_offset: int, limit: int = LIST_LIMIT, *, circular: bool = True) -> memoryview:
         """The addresses on a linked list: head (the first element), then what the pointer at +next_offset of each
@@ -348,6 +354,8 @@ class Memory:
             return AddressError(f"{path}: the page at physical address {at:x} is damaged", addr + done)
         if status == lib.PK_ENOPART:
             return AddressError(f"{path}: physical address {at:x} is in a part of it that was not given", addr + done)
+        if status == lib.PK_EREADONLY:
+            return KvmError(f"{path}: its pages are compressed or packed: cannot be written to")
         if status == lib.PK_EMEM:
             return KvmError("out of memory")
         return KvmError(CLOSED)
@@ -355,7 +363,7 @@ class Memory:
 
 def address_table(addrs: Any) -> Any:
     """Addresses as a buffer of u64 in the host's byte order."""
-    if isinstance(addrs, array) and addrs.itemsize == 8:
+    if isinstance(addrs, array) and addrs.itemsize == 8 and addrs.typecode not in "d":
         return addrs
     if not isinstance(addrs, (list, tuple, range, array)):
         try:
@@ -366,9 +374,9 @@ def address_table(addrs: Any) -> Any:
             if view.itemsize != 8 or view.ndim != 1 or view.format not in ("Q", "L", "q", "l", "N", "@Q", "@L"):
                 raise TypeError(f"addresses: a buffer of u64 is needed, not of {view.format!r}")
             return view
-    values: Iterable[int] = addrs
+    values: Sequence[int] = addrs if isinstance(addrs, (list, tuple, range)) else list(addrs)
     try:
         return array("Q", values)
     except OverflowError:
-        bad = next(a for a in list(values) if not 0 <= a < 1 << 64)
+        bad = next(a for a in values if not 0 <= a < 1 << 64)
         raise AddressError(f"invalid address ({bad:x})", bad) from None

@@ -426,3 +426,12 @@ def test_page_tables_that_are_not_there(linux_dump_factory: Any) -> None:
         except pykvm.KvmError as e:
             cut = cut or "is not there: the file ends" in str(e)
     assert cut
+
+
+def test_compressed_pages_are_not_written_to(linux_dump_factory: Any) -> None:
+    dump = linux_dump_factory(container="kdump")
+    with (
+        pykvm.Kvm(dump.paths, writable=True) as kd,
+        pytest.raises(pykvm.KvmError, match="its pages are compressed or packed: cannot be written to"),
+    ):
+        kd.write(kd.symbol("init_uts_ns"), b"x")

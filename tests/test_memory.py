@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 import struct
+import subprocess
+import sys
 import threading
 from array import array
 from typing import Any
@@ -183,3 +185,34 @@ def test_closing_while_others_read(mirbsd_dump: Any) -> None:
         for t in threads:
             t.join(10)
         assert outcome == ["handle is closed"] * 3
+
+
+def test_gather_refuses(mirbsd_dump: Any) -> None:
+    with pykvm.Kvm(mirbsd_dump.core, mirbsd_dump.kernel) as kd:
+        at = kd.symbol("nprocs")
+        with pytest.raises(pykvm.AddressError) as caught:
+            kd.gather((x for x in [at, -1]), 4)
+        assert caught.value.address == -1
+        assert pykvm.kvm_geterr(kd) == "invalid address (-1)"
+        with pytest.raises(TypeError):
+            kd.gather(array("d", [1.0]), 4)
+
+
+def test_a_word_that_looks_like_a_miss(mirbsd_dump_factory: Any) -> None:
+    dump = mirbsd_dump_factory()
+    with pykvm.Kvm(dump.core, dump.kernel, writable=True) as kd:
+        at = kd.symbol("nprocs")
+        kd.write(at, (0x2BADC0DE).to_bytes(4, "little"))
+        assert kd.read_u32(at) == kd.read_i32(at) == 0x2BADC0DE
+        with pytest.raises(pykvm.AddressError) as caught:
+            kd.walk_list(at, 0)
+        assert caught.value.address == 0x2BADC0DE
+
+
+def test_rooms_by_themselves() -> None:
+    """Each module can be imported first."""
+    names = ["memory", "handle", "machines.mmu", "images", "symbols", "types", "targets", "targets.linux", "cli"]
+    code = "; ".join(["import importlib, sys", *(f"importlib.import_module('pykvm.{n}')" for n in names[:1])])
+    for name in names:
+        subprocess.run([sys.executable, "-c", code.replace(names[0], name)], check=True)
+    assert "annotations" not in pykvm.__all__

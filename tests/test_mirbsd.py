@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 from typing import Any
 
@@ -293,3 +294,18 @@ def test_any_number_of_processes(mirbsd_dump_factory: Any, count: int) -> None:
     with pykvm.Kvm(dump.core, dump.kernel) as kd:
         assert [p.pid for p in kd.processes()] == [p.pid for p in dump.processes]
         assert len(kd.processes()) == count
+
+
+def test_a_relative_is_none(mirbsd_dump_factory: Any) -> None:
+    """OpenBSD's dumps are made like MirBSD's: the version text tells."""
+    dump = mirbsd_dump_factory()
+    with pykvm.Kvm(dump.core, dump.kernel, writable=True) as kd:
+        kd.write(kd.symbol("version"), b"OpenBSD 5.1 (RAMDISK) #160\n\0")
+    with pytest.raises(pykvm.FormatError, match=r"is of 'OpenBSD 5\.1 .*', which is no MirBSD"):
+        pykvm.Kvm(dump.core, dump.kernel)
+
+
+def test_records_are_copied(mirbsd_dump: Any) -> None:
+    with pykvm.Kvm(mirbsd_dump.core, mirbsd_dump.kernel) as kd:
+        p = kd.processes()[0]
+        assert copy.copy(p).pid == p.pid

@@ -278,3 +278,42 @@ def test_space_over_a_small_cache(tmp_path: Path) -> None:
     assert lib.pk_space_window(space, 2**64 - 1, 2) == ffi.NULL
     lib.pk_space_close(space)
     assert lib.pk_space_window(space, stored[0] * PAGE, 8) == ffi.NULL
+
+
+@pytest.mark.parametrize("shift", [9, 10])
+def test_small_pages(tmp_path: Path, shift: int) -> None:
+    """Pages smaller than what the TLB remembers, and ranges that begin inside of it, are never mixed up."""
+    size, count = 1 << shift, 64
+    data = b"".join(bytes([i]) * size for i in range(count))
+    (tmp_path / "mem").write_bytes(bytes(PAGE) + data)
+    image = ffi.gc(lib.pk_image_new(), lib.pk_image_unref)
+    with open(tmp_path / "mem", "rb") as f:
+        lib.pk_image_add_file(image, f.fileno(), PAGE + len(data), True)
+    extent = ffi.new("pk_extent[1]", [(0, PAGE + len(data), 0, 0, 0)])
+    assert lib.pk_image_set_extents(image, extent, 1) == -1
+    rng = random.Random(shift)
+    frames = rng.sample(range(count), count)
+    table = b"".join(struct.pack("<I", PAGE + frame * size | 1) for frame in frames)
+    (tmp_path / "mem").write_bytes(table.ljust(PAGE, b"\0") + data)
+    level = ffi.new("pk_level[1]", [(shift, 6, 4, 0, 0, 0, 0, 1, 1, 0, 0, 0, 0xFFFFFFFF & -size, 0)])
+    roots = ffi.new("pk_root[1]", [(0, count * size - 1, 0)])
+    mmu = ffi.gc(lib.pk_mmu_radix(roots, 1, level, 1, False), lib.pk_mmu_unref)
+    space = ffi.gc(lib.pk_space_new(image, mmu, 2**64 - 1, False, 16), lib.pk_space_free)
+    for _ in range(500):
+        page = rng.randrange(count)
+        assert lib.pk_word_u8(space, page * size + rng.randrange(size)) == frames[page]
+
+
+def test_a_range_that_begins_in_a_page(tmp_path: Path) -> None:
+    (tmp_path / "mem").write_bytes(bytes(range(256)) * 64)
+    image = ffi.gc(lib.pk_image_new(), lib.pk_image_unref)
+    with open(tmp_path / "mem", "rb") as f:
+        lib.pk_image_add_file(image, f.fileno(), 4 * PAGE, True)
+    assert lib.pk_image_set_extents(image, ffi.new("pk_extent[1]", [(0, 4 * PAGE, 0, 0, 0)]), 1) == -1
+    roots, levels = ffi.new("pk_root[1]", [(PAGE + 0x800, 3 * PAGE, 0x800)]), ffi.new("pk_level[1]")
+    mmu = ffi.gc(lib.pk_mmu_radix(roots, 1, levels, 0, False), lib.pk_mmu_unref)
+    space = ffi.gc(lib.pk_space_new(image, mmu, 2**64 - 1, False, 16), lib.pk_space_free)
+    assert lib.pk_word_u8(space, PAGE + 0x901) == 1
+    assert lib.pk_word_u8(space, PAGE + 0x100) == -1
+    fault = ffi.new("pk_fault *")
+    assert lib.pk_image_write(image, 0, b"x", 1, fault) in (0, 1)

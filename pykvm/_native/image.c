@@ -150,7 +150,7 @@ static uint64_t transfer(const pk_image *image, uint64_t addr, void *rbuf, const
 
     pk_set_fault(fault, PK_OK, 0, 0);
     if (n > 0 && (image->ops == NULL || (wbuf != NULL && !image->ops->writable))) {
-        pk_set_fault(fault, PK_EPHYS, addr, 0);
+        pk_set_fault(fault, image->ops == NULL ? PK_EPHYS : PK_EREADONLY, addr, 0);
         return 0;
     }
     while (done < n) {

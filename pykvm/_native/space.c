@@ -72,7 +72,7 @@ static inline const uint8_t *hit(const tlb_entry *e, uint64_t page, uint64_t *se
 
     *seq = atomic_load_explicit(&e->seq, memory_order_relaxed);
     *ticket = atomic_load_explicit(&e->ticket, memory_order_relaxed);
-    return atomic_load_explicit(&e->check, memory_order_relaxed) == check_of(page, data, *seq, *ticket)
+    return atomic_load_explicit(&e->check, memory_order_acquire) == check_of(page, data, *seq, *ticket)
                ? (const uint8_t *)(uintptr_t)data
                : NULL;
 }
@@ -81,10 +81,11 @@ static void store(tlb_entry *e, uint64_t page, const pk_view *view)
 {
     const uint64_t data = (uint64_t)(uintptr_t)view->data, seq = (uint64_t)(uintptr_t)view->seq;
 
-    atomic_store_explicit(&e->check, check_of(page, data, seq, view->ticket), memory_order_relaxed);
     atomic_store_explicit(&e->data, data, memory_order_relaxed);
     atomic_store_explicit(&e->seq, seq, memory_order_relaxed);
     atomic_store_explicit(&e->ticket, view->ticket, memory_order_relaxed);
+    /* Last: who finds it finds the page's bytes as this thread saw them. */
+    atomic_store_explicit(&e->check, check_of(page, data, seq, view->ticket), memory_order_release);
 }
 
 /* Where n bytes of one page lie, if the TLB knows; else NULL. */
@@ -117,28 +118,6 @@ static inline int quick(pk_space *s, uint64_t va, void *buf, uint64_t n)
     return atomic_load_explicit((const _Atomic uint32_t *)(uintptr_t)seq, memory_order_relaxed) == (uint32_t)ticket;
 }
 
-/* The view of a whole page of `size` bytes around pa, where va is and has `left`
-   bytes to go; 0 if the image does not hold it in one piece. */
-static int whole(pk_space *s, uint64_t va, uint64_t pa, uint64_t left, uint64_t size, pk_view *view)
-{
-    const uint64_t inside = va & (size - 1);
-
-    return inside + left >= size && pa >= inside && ((pa - inside) & (size - 1)) == 0 &&
-           pk_image_view(s->image, pa - inside, view) && view->avail >= size;
-}
-
-/* Let known() find the page of va, which is at pa with `left` bytes to go. */
-static void remember(pk_space *s, uint64_t va, uint64_t pa, uint64_t left)
-{
-    const uint64_t page = va >> GRANULE_SHIFT, large = va >> LARGE_SHIFT;
-    pk_view view;
-
-    if (whole(s, va, pa, left, LARGE, &view) && view.seq == NULL)
-        store(&s->large[large % LARGE_SIZE], large, &view);
-    else if (whole(s, va, pa, left, GRANULE, &view))
-        store(&s->tlb[page & s->last], page, &view);
-}
-
 static int translate(pk_space *s, uint64_t va, uint64_t *pa, uint64_t *left, pk_fault *fault)
 {
     if (atomic_load_explicit(&s->closed, memory_order_relaxed)) {
@@ -153,6 +132,31 @@ static int translate(pk_space *s, uint64_t va, uint64_t *pa, uint64_t *left, pk_
         return 0;
     fault->status = PK_OK;
     return 1;
+}
+
+/* The view of `size` bytes (a power of two) around va, if they are of one page that
+   the image holds in one piece. */
+static int whole(pk_space *s, uint64_t va, uint64_t pa, uint64_t size, pk_view *view)
+{
+    const uint64_t inside = va & (size - 1);
+    uint64_t start = pa, left = 0;
+    pk_fault fault;
+
+    return pa >= inside && ((pa - inside) & (size - 1)) == 0 && pk_image_view(s->image, pa - inside, view) &&
+           view->avail >= size && translate(s, va - inside, &start, &left, &fault) && start == pa - inside &&
+           left >= size;
+}
+
+/* Let known() find the page of va, which is at pa with `left` bytes to go. */
+static void remember(pk_space *s, uint64_t va, uint64_t pa, uint64_t left)
+{
+    const uint64_t page = va >> GRANULE_SHIFT, large = va >> LARGE_SHIFT;
+    pk_view view;
+
+    if ((va & (LARGE - 1)) + left >= LARGE && whole(s, va, pa, LARGE, &view) && view.seq == NULL)
+        store(&s->large[large % LARGE_SIZE], large, &view);
+    else if ((va & (GRANULE - 1)) + left >= GRANULE && whole(s, va, pa, GRANULE, &view))
+        store(&s->tlb[page & s->last], page, &view);
 }
 
 uint64_t pk_space_translate(pk_space *s, uint64_t va, uint64_t *left, pk_fault *fault)
@@ -270,8 +274,10 @@ static inline uint64_t value(pk_space *s, uint64_t va, unsigned size)
 static inline int64_t small_value(pk_space *s, uint64_t va, unsigned size)
 {
     const uint64_t v = value(s, va, size);
+    uint8_t raw[8];
 
-    return v == PK_MISS ? -1 : (int64_t)v;
+    /* PK_MISS may be what is there. */
+    return v == PK_MISS && pk_space_read(s, va, raw, size, NULL) != size ? -1 : (int64_t)v;
 }
 
 int64_t pk_word_u8(pk_space *s, uint64_t va) { return small_value(s, va, 1); }

@@ -13,6 +13,7 @@ from pykvm.images.hostfile import HostFile
 from pykvm.images.notes import Notes
 
 window, read, unpack = lib.pk_image_window, lib.pk_image_read, ffi.unpack
+NEAR = 1 << 20  # bytes that are copied without letting go of the GIL
 # Room that C fills at once.
 unset = ffi.new_allocator(should_clear_after_alloc=False)
 # Bytes of expanded pages that are kept for an image.
@@ -177,7 +178,7 @@ class Image:
             raise AddressError(f"no memory at physical address {addr:x}", addr)
         data: bytes
         core = self.core
-        mapped = window(core, addr, n)
+        mapped = window(core, addr, n) if n <= NEAR else None
         if mapped:
             data = unpack(mapped, n)
             return data
@@ -187,6 +188,10 @@ class Image:
             return data
         fault = ffi.new("pk_fault *")
         got = read(core, addr, buf, n, fault)
+        if fault.status == lib.PK_EIO:
+            raise KvmError(f"{self.path}: {os.strerror(fault.os_error)}")
+        if fault.status == lib.PK_EMEM:
+            raise KvmError("out of memory")
         why = REASONS.get(fault.status, "no memory")
         raise AddressError(f"{why} at physical address {addr + got:x} in {self.path}", addr + got)
 

@@ -168,7 +168,9 @@ def probe(files: Sequence[HostFile]) -> Image | None:
             continue  # makedumpfile --split writes parts without pages, too
         parts.append(PagePart(i, h.first_pfn, h.last_pfn, bitmaps if one else bitmaps + half, descriptors))
     parts.sort(key=lambda part: part.first_pfn)
-    valid = 0 if one else bitmaps
+    # The bitmap of memory that exists is the same in every part: the first one's is read.
+    start = (1 + first.sub_hdr_size) * first.block_size
+    valid = start if first.bitmap_blocks * first.block_size // 2 * 8 >= first.pages else 0
     told = [_notes(f, h) for f, h in zip(files, headers, strict=True)]
     best = next((n for n in told if n.vmcoreinfo), told[0])
     order = "little" if first.order == "<" else "big"

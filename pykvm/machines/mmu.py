@@ -95,3 +95,11 @@ def _owned(mmu: Any) -> Any:
     if mmu == ffi.NULL:
         raise KvmError("out of memory")
     return ffi.gc(mmu, lib.pk_mmu_unref)
+
+
+class Translation(NamedTuple):
+    """An MMU, the target's address width, and the message for a page table that is missing."""
+
+    mmu: Any
+    va_mask: int
+    pte_error: str = "invalid address ({:x})"

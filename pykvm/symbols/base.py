@@ -88,7 +88,10 @@ class Symbols(Mapping[str, int]):
         self.contents: Callable[[int, int], bytes | None] = lambda addr, n: None
         self._n_type = n_type
         self._letter = letter
-        self._tab = ffi.gc(lib.pk_symtab_new(int.from_bytes(os.urandom(8), "big")), lib.pk_symtab_free)
+        table = lib.pk_symtab_new(int.from_bytes(os.urandom(8), "big"))
+        if table == ffi.NULL:
+            raise KvmError("out of memory")
+        self._tab = ffi.gc(table, lib.pk_symtab_free)
         self._chained: list[Callable[[], Symbols | None]] = []
         self._modules: Symbols | None = None
         self._lock = threading.RLock()

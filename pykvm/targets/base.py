@@ -12,17 +12,10 @@ from pykvm.types.layout import Types
 if TYPE_CHECKING:
     from pykvm.images.base import Image
     from pykvm.images.hostfile import HostFile
+    from pykvm.machines.mmu import Translation
     from pykvm.memory import Memory
     from pykvm.records import FileRecord, ProcessRecord
     from pykvm.symbols.base import Symbols
-
-
-class Translation(NamedTuple):
-    """An MMU of pykvm.machines, the target's address width, and the message for a page table that is missing."""
-
-    mmu: Any
-    va_mask: int
-    pte_error: str = "invalid address ({:x})"
 
 
 @dataclass(frozen=True)

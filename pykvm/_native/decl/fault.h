@@ -20,4 +20,5 @@ typedef struct {
 #define PK_EPTE    9    /* a page table lies outside the image */
 #define PK_ELEFTOUT 10  /* memory that the dump leaves out */
 #define PK_EDAMAGED 11  /* a page of the dump cannot be expanded */
+#define PK_EREADONLY 13 /* an image that cannot be written to */
 #define PK_ENOPART 12   /* memory in a part of a split dump that is not at hand */

@@ -20,7 +20,7 @@ def probe(image: Image, symbols: Symbols | None) -> Target | None:
     told = [image.vmcoreinfo] if image.vmcoreinfo and image.vmcoreinfo.text("OSRELEASE") is not None else []
     if told and image.machine is not None:
         return Linux(PLATFORMS[image.machine], told[0])
-    if image.format == "raw" and symbols is not None and symbols.loose("init_uts_ns") is None:
+    if symbols is not None and symbols.loose("init_uts_ns") is None:
         return None  # memory of another system, whose kernel was named: not to be searched
     found = search.kernel(image, PLATFORMS.values(), told)
     return Linux(*found) if found is not None else None

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 from pykvm.errors import KvmError
 from pykvm.images.base import Image
 from pykvm.images.vmcoreinfo import VmcoreInfo
+from pykvm.machines.mmu import Translation
 from pykvm.memory import Memory
 from pykvm.records import FileRecord, ProcessRecord
 from pykvm.symbols.base import Symbols
-from pykvm.targets.base import Message, Parts, Target, Thread, Translation
+from pykvm.targets.base import Message, Parts, Target, Thread
 from pykvm.targets.linux import carried, facts, identity, log, modules, tasks, user
 from pykvm.targets.linux.platform import Platform, Tables
 from pykvm.targets.linux.types import AllTypes, KernelTypes

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from pykvm.errors import FormatError, KvmError
 from pykvm.images.base import Image
 from pykvm.images.vmcoreinfo import VmcoreInfo
-from pykvm.machines.mmu import Level, Root, radix
+from pykvm.machines.mmu import Level, Root, Translation, radix
 from pykvm.memory import Memory
-from pykvm.targets.base import Translation
 
 
 @dataclass(frozen=True)

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from typing import Any
 
 from pykvm.errors import FormatError, KvmError
 from pykvm.images.base import Image
+from pykvm.machines.mmu import Translation
 from pykvm.records import FileRecord, ProcessRecord, text
 from pykvm.symbols.base import Symbols
-from pykvm.targets.base import Parts, Target, Thread, Translation
+from pykvm.targets.base import Parts, Target, Thread
 from pykvm.targets.mirbsd import argv, files, platform, proc2, procs
 from pykvm.targets.mirbsd.structs import Structs
 from pykvm.types import layout
 
 MSG_MAGIC = 0x063061
 MAX_MSGBUF = 16 << 20
+
+
+RELATIVE = re.compile(rb"[A-Z][A-Za-z]*BSD[ #]")  # how the version texts of MirBSD's relatives begin
 
 
 class MirBSD(Target):
@@ -44,13 +49,18 @@ class MirBSD(Target):
         return self.platform.translation(image, symbols)
 
     def check(self, parts: Parts) -> None:
-        """A kernel file that holds a version text must hold the dump's."""
+        """The version text must be MirBSD's: its relatives' dumps look alike. A kernel file that holds one must hold
+        the dump's."""
         version = parts.symbols.loose("version")
-        if version is None or parts.kernel is None:
+        if version is None:
             return
         try:
             here = parts.memory.read_cstr(version.value, 256).partition(b"\n")[0]
         except KvmError:
+            return
+        if here and not here.startswith(self.system.encode()) and RELATIVE.match(here):
+            raise FormatError(f"{parts.image.path}: is of {text(here[:80])!r}, which is no MirBSD: not known to pykvm")
+        if parts.kernel is None:
             return
         if here and parts.kernel.contains(b"MirBSD#") and not parts.kernel.contains(here):
             raise FormatError(

@@ -12,8 +12,8 @@ from pykvm.errors import AddressError, FormatError
 from pykvm.images import kcore_cpu
 from pykvm.images.base import Image
 from pykvm.machines import i386, mmu, sparc
+from pykvm.machines.mmu import Translation
 from pykvm.symbols.base import Symbols
-from pykvm.targets.base import Translation
 
 
 @dataclass(frozen=True)
