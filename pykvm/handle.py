@@ -220,9 +220,12 @@ class Kvm(Memory):
         return found.value
 
     def _left_out(self) -> str:
-        """Why names of modules may be missing, if they may be."""
-        modules = None if self._symbols is None else self._symbols.modules
-        return f" ({modules.flaw})" if modules is not None and modules.flaw else ""
+        """Why names may be missing, if they may be: the kernel's own, or those of modules."""
+        symbols = self._symbols
+        if symbols is None:
+            return ""
+        flaws = [table.flaw for table in (symbols, symbols.modules) if table is not None and table.flaw]
+        return f" ({'; '.join(flaws)})" if flaws else ""
 
     # -- what the handle is looking at ----------------------------------------------------------------------
 

@@ -84,7 +84,7 @@ def target(
     info = VmcoreInfo("".join(f"{k}={v}\n" for k, v in lines.items()).encode())
     found = {name: SimpleNamespace(value=value) for name, value in (symbols or {}).items()}
     image = SimpleNamespace(path="vmcore", files=[SimpleNamespace(size=1 << 20)])
-    parts = SimpleNamespace(memory=arena, image=image, symbols=SimpleNamespace(find=found.get))
+    parts = SimpleNamespace(memory=arena, image=image, symbols=SimpleNamespace(find=found.get, flaw=None))
     kernel = SimpleNamespace(
         types=known if known is not None else Types(),
         vmcoreinfo=info,

@@ -59,7 +59,7 @@ def test_no_types(without_btf: Any) -> None:
             kd.types.struct("task_struct")
         assert str(caught.value) == (
             f"struct task_struct: the kernel's types cannot be read: {path}: BTF magic is 0x1122, must be 0xeb9f; "
-            "name a kernel file that has them (kernel, -N), or a layout file"
+            "name a kernel file that has them (kernel, -N), or a layout file (--layout)"
         )
         with pytest.raises(pykvm.KvmError, match="the kernel's types cannot be read"):
             kd.processes()
@@ -83,7 +83,7 @@ def test_types_of_the_kernel_file(without_btf: Any, tmp_path: Path, flag: str) -
 @needs_gcc
 def test_kernel_file_without_types(without_btf: Any, tmp_path: Path) -> None:
     kernel = kernel_file(without_btf, tmp_path, "")
-    told = rf"must be 0xeb9f; {kernel} carries none \(BTF, DWARF\)$"
+    told = rf"must be 0xeb9f; {kernel} carries none \(BTF, DWARF\); name a kernel file that has"
     with pykvm.Kvm(without_btf.paths[0], kernel) as kd, pytest.raises(pykvm.KvmError, match=told):
         kd.types.struct("task_struct")
 
@@ -215,7 +215,7 @@ class Kernel:
             memory=self.memory,
             image=SimpleNamespace(path="a dump", release=lambda: None),
             kernel=None,
-            symbols=SimpleNamespace(find=found.get),
+            symbols=SimpleNamespace(find=found.get, flaw=None),
         )
         return AllTypes(KernelTypes(parts, 8), parts)
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from cffi import FFI
 
 HERE = Path(__file__).resolve().parent
-DECLS = ("fault", "image", "pages", "mmu", "space", "symtab", "kallsyms", "nmlist", "btf", "find")
+DECLS = ("fault", "image", "pages", "mmu", "space", "symtab", "kallsyms", "ksymtab", "nmlist", "btf", "find")
 SOURCES = (
     "image", "extents", "pages", "bitmap", "pagecache", "parallel", "codec", "lzo",
-    "find", "mmu", "pmeg", "space", "list", "symtab", "kallsyms", "nmlist", "btf",
+    "find", "mmu", "pmeg", "space", "list", "symtab", "kallsyms", "ksymtab", "nmlist", "btf",
 )  # fmt: skip
 
 

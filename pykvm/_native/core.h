@@ -18,6 +18,7 @@
 #include "decl/space.h"
 #include "decl/symtab.h"
 #include "decl/kallsyms.h"
+#include "decl/ksymtab.h"
 #include "decl/nmlist.h"
 
 static inline uint64_t pk_swap64(uint64_t v) { return __builtin_bswap64(v); }

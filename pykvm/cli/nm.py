@@ -28,7 +28,7 @@ def run(arguments: argparse.Namespace) -> None:
             found: list[Symbol] = [symbol for _, symbol in looked_up if symbol is not None]
             missing = [name for name, symbol in looked_up if symbol is None]
             if missing:
-                problem = f"no such symbol: {', '.join(missing)}"
+                problem = f"no such symbol: {', '.join(missing)}" + (f" ({symbols.flaw})" if symbols.flaw else "")
         else:
             found = sorted(symbols.all(modules=True), key=lambda symbol: symbol.value)
         flaw = symbols.modules.flaw if symbols.modules is not None and (problem or not arguments.names) else None

@@ -55,6 +55,35 @@ class SymbolLayout(NamedTuple):
     addr_desc_max: int
 
 
+class Later:
+    """A table that is read when it is needed first."""
+
+    def __init__(self) -> None:
+        self._loads: list[Callable[[], Symbols | None]] = []
+        self._lock = threading.RLock()
+        self._loading = False
+        self.table: Symbols | None = None  # as far as it was read
+
+    def add(self, load: Callable[[], Symbols | None]) -> None:
+        """Where the table comes from. None: it is not to be had, and what was added before counts."""
+        self._loads.append(load)
+
+    def get(self) -> Symbols | None:
+        """The table; None if there is none."""
+        if self._loads:
+            with self._lock:
+                # While it is read, its reader may look for a name of the kernel's.
+                if self._loads and not self._loading:
+                    self._loading = True
+                    try:
+                        tables = (load() for load in reversed(self._loads))
+                        self.table = next((table for table in tables if table is not None), None)
+                        self._loads = []
+                    finally:
+                        self._loading = False
+        return self.table
+
+
 class Symbols(Mapping[str, int]):
     """The symbols of one kernel: a mapping of names to addresses, in the names' own spelling.
 
@@ -62,7 +91,8 @@ class Symbols(Mapping[str, int]):
     Names that occur more than once stand once for each time in len() and iteration; the last one is found.
 
     The names of modules may be chained behind the kernel's own: they are read when a name is not the kernel's, or
-    all are listed. The mapping is of both; find() and all() keep to the kernel's own.
+    all are listed. A table that has not all of the kernel's own names may be extended likewise. The mapping is of all
+    of them; find() keeps to the kernel's own, and all() to this table.
 
     `build_id` and `contents` are set where a format has them: the linker's BUILD-ID, and the bytes that the file
     holds for an address (as linked; None where it holds none).
@@ -92,10 +122,8 @@ class Symbols(Mapping[str, int]):
         if table == ffi.NULL:
             raise KvmError("out of memory")
         self._tab = ffi.gc(table, lib.pk_symtab_free)
-        self._chained: list[Callable[[], Symbols | None]] = []
-        self._modules: Symbols | None = None
-        self._lock = threading.RLock()
-        self._loading = False
+        self._modules = Later()
+        self._more = Later()
         self._moved = 0, 0
 
     @property
@@ -131,23 +159,21 @@ class Symbols(Mapping[str, int]):
     def chain(self, load: Callable[[], Symbols | None]) -> None:
         """Let the names that `load` gives, once they are needed, stand behind these. None: it has none, and what was
         chained before counts."""
-        self._chained.append(load)
+        self._modules.add(load)
+
+    def extend(self, load: Callable[[], Symbols | None]) -> None:
+        """Let `load` give, once one is missed, more names of the kernel's own; None if there are no more."""
+        self._more.add(load)
 
     @property
     def modules(self) -> Symbols | None:
         """What is chained behind these, read now if it was not yet; None if nothing is."""
-        if self._chained:
-            with self._lock:
-                # While they are read, their reader may look for a name of the kernel's.
-                if self._chained and not self._loading:
-                    self._loading = True
-                    try:
-                        tables = (load() for load in reversed(self._chained))
-                        self._modules = next((table for table in tables if table is not None), None)
-                        self._chained = []
-                    finally:
-                        self._loading = False
-        return self._modules
+        return self._modules.get()
+
+    @property
+    def more(self) -> Symbols | None:
+        """More names of the kernel's own, read now if they were not yet; None if there are none."""
+        return self._more.get()
 
     def slide(self, start: int, delta: int) -> None:
         """Move all symbols from an address on: a kernel that runs elsewhere than it was linked (KASLR)."""
@@ -171,6 +197,8 @@ class Symbols(Mapping[str, int]):
                 kind, desc = out.type, out.desc
                 rest = (_signed(out.other, 8), _signed(desc, 16)) if own else (0, 0)
                 yield out.value, n_type(kind, desc), *rest
+            elif (more := self.more) is not None and (found := next(more.nlist([name]))) is not None:
+                yield found
             elif (modules := self.modules) is not None:
                 yield from modules.nlist([name])
             else:
@@ -180,7 +208,10 @@ class Symbols(Mapping[str, int]):
         """The last symbol of exactly this name, of the kernel's own."""
         raw = _encoded(name)
         out = ffi.new("pk_symbol *")
-        return _export(out) if lib.pk_symtab_find(self._tab, raw, len(raw), out) else None
+        if lib.pk_symtab_find(self._tab, raw, len(raw), out):
+            return _export(out)
+        more = self.more
+        return None if more is None else more.find(name)
 
     def loose(self, name: str) -> Symbol | None:
         """The last symbol of this name; if there is none, with C's leading underscore taken off or added."""
@@ -194,14 +225,18 @@ class Symbols(Mapping[str, int]):
 
     def letter(self, symbol: Symbol) -> str:
         """The letter that nm(1) has for one of these symbols."""
-        if symbol.module is not None and self._modules is not None:
-            return self._modules._letter(symbol.type, symbol.desc)
+        if symbol.module is not None and self._modules.table is not None:
+            return self._modules.table._letter(symbol.type, symbol.desc)
         return self._letter(symbol.type, symbol.desc)
 
     def at(self, addr: int) -> tuple[str, int] | None:
         """(name, offset) of the closest symbol at or below an address; None if there is none, or only the last of
         all, which ends more than a page before."""
         found = self._at(addr)
+        if (found is None or found[1] >= PAGE) and (more := self.more) is not None:
+            other = more._at(addr)
+            if other is not None and (found is None or other[1] < found[1]):
+                found = other
         if (found is None or found[1] >= FAR) and (modules := self.modules) is not None:
             return modules.at(addr) or found
         return found
@@ -237,13 +272,15 @@ class Symbols(Mapping[str, int]):
         return symbol
 
     def all(self, *, modules: bool = False) -> Iterator[Symbol]:
-        """Every symbol of the kernel's own, in the table's order; then, if asked for, those of its modules."""
+        """Every symbol of the kernel's own table, in its order; then, if asked for, what it was extended by, and those
+        of modules."""
         out = ffi.new("pk_symbol *")
         for i in range(lib.pk_symtab_len(self._tab)):
             lib.pk_symtab_get(self._tab, i, out)
             yield _export(out)
-        if modules and (chained := self.modules) is not None:
-            yield from chained.all()
+        for table in (self.more, self.modules) if modules else ():
+            if table is not None:
+                yield from table.all()
 
     def __getitem__(self, name: str) -> int:
         found = self.loose(name)
@@ -258,8 +295,8 @@ class Symbols(Mapping[str, int]):
         return (symbol.name for symbol in self.all(modules=True))
 
     def __len__(self) -> int:
-        modules = self.modules
-        return int(lib.pk_symtab_len(self._tab)) + (len(modules) if modules is not None else 0)
+        behind = (table for table in (self.more, self.modules) if table is not None)
+        return int(lib.pk_symtab_len(self._tab)) + sum(len(table) for table in behind)
 
 
 def _signed(value: int, bits: int) -> int:

@@ -111,7 +111,7 @@ def read(memory: Memory, kernel: Kernel, tables: Tables) -> Symbols:
             raise FormatError(f"{path}: kallsyms: {TOO_MUCH}")
         if got != count:
             raise FormatError(f"{path}: kallsyms: symbol {got} of {count} (kallsyms_num_syms) makes no sense")
-        wrong = next(_disagreements(symbols, kernel.known), None)
+        wrong = next(disagreements(symbols, kernel.known), None)
         if wrong is None:
             return symbols
         problem = problem or wrong
@@ -143,7 +143,8 @@ def _rules(tables: Tables, values: bytes, order: Any) -> Iterator[int]:
     yield from rules if int.from_bytes(values[-4:], order, signed=True) >= 0 else reversed(rules)
 
 
-def _disagreements(symbols: Symbols, known: Mapping[str, int]) -> Iterator[str]:
+def disagreements(symbols: Symbols, known: Mapping[str, int]) -> Iterator[str]:
+    """Which names that are known from elsewhere have other values."""
     for name, addr in known.items():
         found = symbols.find(name)
         if found is not None and found.value != addr:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pykvm._native.ffi import ffi, lib
 from pykvm.errors import KvmError
+from pykvm.pieces import Piece, before, pieces, readable, up
 from pykvm.progress import Progress
 from pykvm.symbols import kallsyms
 from pykvm.symbols.base import Symbols
@@ -27,8 +28,6 @@ from pykvm.symbols.kallsyms import Kernel, Tables
 if TYPE_CHECKING:
     from pykvm.memory import Memory
 
-PAGE = 4096
-CHUNK = 1 << 20
 DIGITS = b"".join(b"%d\0" % i for i in range(10))
 FIRST_DIGIT = ord("0")
 TOKENS_MAX = 1 << 16  # the index has 16 bits
@@ -43,13 +42,6 @@ class Tokens(NamedTuple):
 
     table: int
     starts: int
-
-
-class Piece(NamedTuple):
-    """Memory in one piece."""
-
-    addr: int
-    data: bytes
 
 
 def find(memory: Memory, kernel: Kernel, start: int, size: int) -> Symbols | None:
@@ -73,11 +65,11 @@ def find(memory: Memory, kernel: Kernel, start: int, size: int) -> Symbols | Non
 
 
 def _token_tables(memory: Memory, kernel: Kernel, start: int, size: int, progress: Progress) -> Iterator[Tokens]:
-    before, matches = Piece(0, b""), 0
-    for piece in _pieces(memory, start, min(start + size, 1 << 64)):
+    last, matches = Piece(0, b""), 0
+    for piece in pieces(memory, start, min(start + size, 1 << 64)):
         progress.update(piece.addr - start)
-        if before.addr + len(before.data) == piece.addr:  # the digits may lie across the two
-            tail = before.data[-len(DIGITS) + 1 :]
+        if last.addr + len(last.data) == piece.addr:  # the digits may lie across the two
+            tail = last.data[-len(DIGITS) + 1 :]
             piece = Piece(piece.addr - len(tail), tail + piece.data)
         at = piece.data.find(DIGITS)
         while at >= 0 and matches < MATCHES:
@@ -86,23 +78,23 @@ def _token_tables(memory: Memory, kernel: Kernel, start: int, size: int, progres
             if tokens is not None:
                 yield tokens
             at = piece.data.find(DIGITS, at + 1)
-        before = piece
+        last = piece
 
 
 def _tokens(memory: Memory, kernel: Kernel, digits: int) -> Tokens | None:
     """The tables around the token of the digit 0, if they are that: the index must be what the table says."""
     align = kernel.pointer_size
-    behind = _readable(memory, digits, TOKENS_MAX + align + 512)
+    behind = readable(memory, digits, TOKENS_MAX + align + 512)
     strings = behind.split(b"\0", 256 - FIRST_DIGIT)
     if len(strings) <= 256 - FIRST_DIGIT:
         return None
-    at = _up(digits + len(behind) - len(strings[-1]), align)
+    at = up(digits + len(behind) - len(strings[-1]), align)
     raw = behind[at - digits : at - digits + 512]
     if len(raw) < 512:
         return None
     index = struct.unpack(("<" if kernel.byteorder == "little" else ">") + "256H", raw)
     table = digits - index[FIRST_DIGIT]
-    return Tokens(table, at) if kallsyms.agree(_readable(memory, table, at - table), index) else None
+    return Tokens(table, at) if kallsyms.agree(readable(memory, table, at - table), index) else None
 
 
 def _tables(memory: Memory, kernel: Kernel, tokens: Tokens, stext: int) -> Iterator[Tables]:
@@ -110,7 +102,7 @@ def _tables(memory: Memory, kernel: Kernel, tokens: Tokens, stext: int) -> Itera
     size = kernel.pointer_size
     found = None
     for far in BEFORE:
-        piece = _before(memory, tokens.table, far)
+        piece = before(memory, tokens.table, far)
         place = ffi.new("pk_kallsyms_place *")
         view = ffi.from_buffer("uint8_t[]", piece.data)
         if lib.pk_kallsyms_find(view, len(piece.data), size, kernel.byteorder == "big", place):
@@ -124,7 +116,7 @@ def _tables(memory: Memory, kernel: Kernel, tokens: Tokens, stext: int) -> Itera
     num_syms, names = piece.addr + found.num_syms, piece.addr + found.names
     behind = tokens.starts + 512
     # Oracle's 5.4 has kallsyms_sizes, a long for each symbol, before num_syms.
-    bases = [_up(behind + 4 * count, size), num_syms - size, num_syms - size * count - size]
+    bases = [up(behind + 4 * count, size), num_syms - size, num_syms - size * count - size]
     offsets = [behind, *((base - 4 * count) // size * size for base in bases[1:])]
     for values, base in zip(offsets, bases, strict=True):
         try:
@@ -134,44 +126,3 @@ def _tables(memory: Memory, kernel: Kernel, tokens: Tokens, stext: int) -> Itera
             continue
     for values in (num_syms - size * count, behind):
         yield Tables(num_syms, names, *tokens, values, None)
-
-
-def _up(addr: int, align: int) -> int:
-    return -(-addr // align) * align
-
-
-def _pieces(memory: Memory, start: int, end: int) -> Iterator[Piece]:
-    """What can be read of a range, in pieces of up to CHUNK bytes."""
-    at, step = start, CHUNK
-    while at < end:
-        data = _readable(memory, at, min(step, end - at))
-        if data:
-            yield Piece(at, data)
-        at += len(data)
-        if len(data) == step:
-            step = CHUNK
-        else:  # a hole: page by page to its end
-            at, step = _up(at if data else at + 1, PAGE), PAGE
-
-
-def _before(memory: Memory, end: int, size: int) -> Piece:
-    """Up to `size` bytes that end at an address and can be read in one piece, from a page's start on."""
-    parts: list[bytes] = []
-    at = end
-    while size > 0:
-        step = at % PAGE or PAGE
-        data = _readable(memory, at - step, step)
-        if len(data) < step:
-            break
-        parts.append(data)
-        at -= step
-        size -= step
-    return Piece(at, b"".join(reversed(parts)))
-
-
-def _readable(memory: Memory, addr: int, size: int) -> bytes:
-    """Up to `size` bytes at an address: as many as can be read in one piece."""
-    if not 0 <= addr < 1 << 64 or size <= 0:
-        return b""
-    buf, fault = bytearray(size), ffi.new("pk_fault *")
-    return bytes(buf[: memory.transfer(lib.pk_space_read, addr, ffi.from_buffer(buf), size, fault)])

@@ -65,7 +65,7 @@ class Parts:
         """A symbol's value; KvmError `<name>: no such symbol`, in C's spelling as the original has it."""
         found = self.symbols.loose(name)
         if found is None:
-            raise KvmError(f"_{name}: no such symbol")
+            raise KvmError(f"_{name}: no such symbol" + (f" ({self.symbols.flaw})" if self.symbols.flaw else ""))
         return found.value
 
 

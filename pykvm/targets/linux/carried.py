@@ -6,13 +6,20 @@ from typing import TYPE_CHECKING
 
 from pykvm.errors import KvmError
 from pykvm.images.base import Image
-from pykvm.symbols import kallsyms, scan
+from pykvm.symbols import kallsyms, ksymtab, scan
 from pykvm.symbols.base import Symbols
 from pykvm.targets.linux.identity import LANDMARKS, told
 
 if TYPE_CHECKING:
+    from pykvm.memory import Memory
     from pykvm.targets.linux.kernel import Linux
 
+# Of kernels built without KALLSYMS_ALL, which is most of Debian's for other machines than x86-64.
+FUNCTIONS_ONLY = (
+    "the dump's own symbol table has only functions, and what the kernel exports to modules: "
+    "name its vmlinux or System.map (kernel, -N)"
+)
+DATA = ("init_task", "init_uts_ns")  # variables that every kernel has
 IMAGE_SIZE = 512 << 20  # of a kernel, at most: x86-64's KERNEL_IMAGE_SIZE without KASLR
 
 
@@ -23,16 +30,33 @@ def symbols(target: Linux, image: Image) -> Symbols:
     kernel = kallsyms.Kernel(image.path, target.machine, target.byteorder, target.pointer_size, known)
     memory = target.platform.memory(target.tables(image), image)
     tables = kallsyms.told(info)
+    found: Symbols | None = None
     try:
         if tables is not None:
-            return kallsyms.read(memory, kernel, tables)
-        start = known.get("_stext")
-        found = scan.find(memory, kernel, start, IMAGE_SIZE) if start is not None else None
+            found = kallsyms.read(memory, kernel, tables)
+        elif "_stext" in known:
+            found = scan.find(memory, kernel, known["_stext"], IMAGE_SIZE)
     except KvmError as e:
         raise _none(target, image, f"can't read its kallsyms: {e}") from e
     if found is None:
         raise _none(target, image, "VMCOREINFO does not say where its kallsyms is, and it is not in the kernel's image")
+    if all(found.find(name) is None for name in DATA):
+        found.flaw = FUNCTIONS_ONLY
+        found.extend(lambda: _exported(memory, image, kernel, found))
     return found
+
+
+def _exported(memory: Memory, image: Image, kernel: kallsyms.Kernel, symbols: Symbols) -> Symbols | None:
+    start = code_end(symbols)
+    found = ksymtab.read(memory, kernel, symbols, start) if start is not None else None
+    image.release()
+    return found
+
+
+def code_end(symbols: Symbols) -> int | None:
+    """Behind what the kernel's read-only data lie; None if that is not known."""
+    found = symbols.find("_etext") or symbols.find("_stext")
+    return None if found is None else found.value
 
 
 def _none(target: Linux, image: Image, why: str) -> KvmError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pykvm.errors import KvmError
+from pykvm.targets.linux.looks import Looks
 from pykvm.targets.linux.places import Places
 from pykvm.types.layout import Struct
 
@@ -48,7 +49,11 @@ def _timekeeper(places: Places) -> int | None:
     if "timekeeper" not in places.types:
         return None
     keeper = places.types.struct("timekeeper")
-    return next((at for at in _addresses(places) if _right(places, keeper, at)), None)
+    addresses = _addresses(places)
+    if not addresses:
+        looks = Looks(places.target, places.parts, places.types)
+        return looks.timekeeper(keeper, lambda at: _right(places, keeper, at))
+    return next((at for at in addresses if _right(places, keeper, at)), None)
 
 
 def _addresses(places: Places) -> list[int]:

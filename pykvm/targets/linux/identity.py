@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from pykvm.targets.linux.kernel import Linux
 
 LANDMARKS = ("_stext", "init_uts_ns", "swapper_pg_dir")  # VMCOREINFO gives their addresses on every machine
+# Functions that every kernel has, far from each other.
+FUNCTIONS = ("_etext", "_sinittext", "_einittext", "start_kernel", "panic", "do_exit", "schedule", "kfree", "vprintk")
 BANNER = "Linux version "
 BANNER_MAX = 1024
 # linux_banner: release, (who compiled it), (with what), version.
@@ -55,23 +57,20 @@ def fit(target: Linux, image: Image, symbols: Symbols) -> None:
             f"bad namelist: {symbols.path} is of {symbols.machine}, the dump {image.path} of {target.machine}"
         )
     if _astray(target, symbols) is not None or all(symbols.find(name) is None for name in LANDMARKS):
-        symbols.slide(target.platform.text_start, _slide(target, symbols))
+        symbols.slide(target.platform.text_start, _offset(target, symbols))
     astray = _astray(target, symbols)
     if astray is not None:
         raise _refusal(image, symbols, _of_file(symbols), told(target), astray)
 
 
-def _slide(target: Linux, symbols: Symbols) -> int:
-    """How far the kernel was moved (KASLR). i386's VMCOREINFO does not say (Linux 6.1): there by the first landmark,
-    and the others show whether it is this kernel."""
+def _offset(target: Linux, symbols: Symbols) -> int:
+    """How far KASLR moved the kernel. Not all machines' VMCOREINFO says that (i386's has never): then it is as far as
+    the first landmark was moved, and the others show whether that is right."""
     told = target.vmcoreinfo.hexadecimal("KERNELOFFSET")
     if told is not None:
         return told
-    for name in LANDMARKS:
-        addr, found = target.vmcoreinfo.symbol(name), symbols.find(name)
-        if addr is not None and found is not None:
-            return addr - found.value
-    return 0
+    places = ((target.vmcoreinfo.symbol(name), symbols.find(name)) for name in LANDMARKS)
+    return next((addr - found.value for addr, found in places if addr is not None and found is not None), 0)
 
 
 def _astray(target: Linux, symbols: Symbols) -> str | None:
@@ -91,6 +90,7 @@ def check(target: Linux, parts: Parts) -> None:
     ours = _of_file(symbols)
     if ours.build_id is not None and ours.build_id == said.build_id:
         return
+    astray = None
     theirs = _in_memory(target, symbols, target.platform.memory(target.tables(parts.image), parts.image))
     if ours.build_id is not None and theirs.build_id is not None:
         same = ours.build_id == theirs.build_id
@@ -98,15 +98,32 @@ def check(target: Linux, parts: Parts) -> None:
         same = ours.banner == theirs.banner
     elif ours.build_id is not None and said.build_id is not None:
         same = False
-    else:  # a list of names: what is at its linux_banner must be that
-        same = theirs.banner is None or theirs.banner.startswith(f"{BANNER}{said.banner} ")
+    elif theirs.banner is not None:  # a list of names: what is at its linux_banner must be that
+        same = theirs.banner.startswith(f"{BANNER}{said.banner} ")
+    else:  # a list of functions
+        astray = _misplaced(target, parts)
+        same = astray is None
     if not same:
-        astray = None
         if theirs.banner is not None and not theirs.banner.startswith(BANNER):
             astray = f"the dump has no version text at its linux_banner, {symbols['linux_banner']:#x}"
             theirs = Identity(theirs.build_id, None)
         shown = Identity(theirs.build_id or said.build_id, theirs.banner or said.banner)
         raise _refusal(parts.image, symbols, ours, shown, astray)
+
+
+def _misplaced(target: Linux, parts: Parts) -> str | None:
+    """Which function is not where the dump's own kallsyms has it; None if all are, as far as both have them."""
+    try:
+        own = target.own_symbols(parts.memory, parts.image)
+    except KvmError:
+        return None
+    if own is None:
+        return None
+    for name in FUNCTIONS:
+        theirs, ours = own.find(name), parts.symbols.find(name)
+        if theirs is not None and ours is not None and theirs.value != ours.value:
+            return f"{name} is at {ours.value:#x}, in the dump at {theirs.value:#x}"
+    return None
 
 
 def _of_file(symbols: Symbols) -> Identity:

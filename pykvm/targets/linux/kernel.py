@@ -14,6 +14,7 @@ from pykvm.records import FileRecord, ProcessRecord
 from pykvm.symbols.base import Symbols
 from pykvm.targets.base import Message, Parts, Target, Thread
 from pykvm.targets.linux import carried, facts, identity, log, modules, tasks, user
+from pykvm.targets.linux.looks import Looks
 from pykvm.targets.linux.platform import Platform, Tables
 from pykvm.targets.linux.types import AllTypes, KernelTypes
 from pykvm.types import layout
@@ -62,9 +63,9 @@ class Linux(Target):
         """See that a kernel file is the dump's; what it takes to look for modules and types."""
         identity.check(self, parts)
         parts.symbols.chain(lambda: modules.read(self, parts))
-        self.types = KernelTypes(parts, self.pointer_size)
+        self.types = KernelTypes(parts, self.pointer_size, self.byteorder)
         self.types.update(layout.builtin("linux"))
-        self._all_types = AllTypes(self.types, parts)
+        self._all_types = AllTypes(self.types, parts, lambda: Looks(self, parts, self.types).btf_modules())
 
     @property
     def all_types(self) -> Types:

@@ -24,7 +24,8 @@ def messages(target: Linux, parts: Parts) -> Iterator[Message]:
     for symbol, read in KINDS:
         if places.symbol(symbol) is not None:
             return read(places)
-    raise KvmError(f"{parts.image.path}: has none of {', '.join(symbol for symbol, _ in KINDS)}: no kernel log")
+    flaw = f" ({parts.symbols.flaw})" if parts.symbols.flaw else ""
+    raise KvmError(f"{parts.image.path}: has none of {', '.join(symbol for symbol, _ in KINDS)}: no kernel log{flaw}")
 
 
 def read(target: Linux, parts: Parts) -> bytes:

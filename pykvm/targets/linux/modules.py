@@ -18,6 +18,7 @@ from pykvm.memory import Memory
 from pykvm.symbols import kallsyms
 from pykvm.symbols.base import Symbols
 from pykvm.targets.base import Parts
+from pykvm.targets.linux.looks import Looks
 from pykvm.types.layout import Struct, Types
 
 if TYPE_CHECKING:
@@ -79,7 +80,8 @@ def read(target: Linux, parts: Parts) -> ModuleSymbols | None:
 
     What is damaged is left out, and said in `flaw`.
     """
-    types, head = target.types, parts.symbols.find("modules")
+    types, symbol = target.types, parts.symbols.find("modules")
+    head = symbol.value if symbol is not None else Looks(target, parts, types).modules()
     if head is None or "module" not in types:
         return None
     symbols = ModuleSymbols(parts.image.path, target.machine, target.byteorder, kallsyms.n_type, kallsyms.letter)
@@ -87,7 +89,7 @@ def read(target: Linux, parts: Parts) -> ModuleSymbols | None:
     symbols.areas = []
     reader = _Reader(symbols, types, target, target.platform.memory(target.tables(parts.image), parts.image))
     try:
-        for at in reader.listed(head.value):
+        for at in reader.listed(head):
             try:
                 reader.add(at)
             except KvmError as e:

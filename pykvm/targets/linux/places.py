@@ -40,7 +40,8 @@ class Places:
         """A variable's address, or KvmError."""
         found = self.symbol(name)
         if found is None:
-            raise KvmError(f"{name}: no such symbol")
+            flaw = self.parts.symbols.flaw
+            raise KvmError(f"{name}: no such symbol" + (f" ({flaw})" if flaw else ""))
         return found
 
     def describes(self, name: str) -> bool:

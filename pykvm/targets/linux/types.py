@@ -8,12 +8,13 @@ kernel keeps as BTF that goes on behind its own (struct btf_module of kernel/bpf
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from pykvm.errors import FormatError, KvmError
 from pykvm.targets.base import Parts
-from pykvm.types import btf, of_file
+from pykvm.targets.linux.carried import code_end
+from pykvm.types import btf, btf_scan, of_file
 from pykvm.types.btf import BtfTypes
 from pykvm.types.graph import GraphTypes
 from pykvm.types.layout import Struct, Types
@@ -26,8 +27,9 @@ NAME = 64
 class KernelTypes(Types):
     """The kernel's own types: what is given, and a graph that is read when something is asked of it first."""
 
-    def __init__(self, parts: Parts, pointer_size: int) -> None:
+    def __init__(self, parts: Parts, pointer_size: int, byteorder: str = "little") -> None:
         super().__init__(parts.image.path)
+        self._byteorder = byteorder
         self._parts: Parts | None = parts
         self._pointer_size = pointer_size
         self._graph: Types | None = None
@@ -47,14 +49,11 @@ class KernelTypes(Types):
 
     def _read(self, parts: Parts) -> Types:
         found: Types | None = None
-        start, stop = parts.symbols.find("__start_BTF"), parts.symbols.find("__stop_BTF")
         why = [f"{parts.image.path}: this kernel carries no types (BTF)"]
-        if start is not None and stop is not None:
-            try:
-                found = btf.from_memory(parts.memory, start.value, stop.value, parts.image.path, self._pointer_size)
-                parts.image.release()
-            except KvmError as e:
-                why = [f"the kernel's types cannot be read: {e}"]
+        try:
+            found = self._carried(parts)
+        except KvmError as e:
+            why = [f"the kernel's types cannot be read: {e}"]
         if found is None and parts.kernel is not None:
             try:
                 found = of_file(parts.kernel)
@@ -62,12 +61,23 @@ class KernelTypes(Types):
             except KvmError as e:
                 why.append(str(e))
         if found is None:
-            if parts.kernel is None:
-                why.append("name a kernel file that has them (kernel, -N), or a layout file")
+            why.append("name a kernel file that has them (kernel, -N), or a layout file (--layout)")
             self._why = "; ".join(why)
             return Types(parts.image.path)
         if isinstance(found, GraphTypes):
             found.given = self._structs
+        return found
+
+    def _carried(self, parts: Parts) -> Types | None:
+        """The BTF in the dump."""
+        symbols, source = parts.symbols, parts.image.path
+        start, stop = symbols.find("__start_BTF"), symbols.find("__stop_BTF")
+        found = None
+        if start is not None and stop is not None:
+            found = btf.from_memory(parts.memory, start.value, stop.value, source, self._pointer_size)
+        elif symbols.flaw is not None and (end := code_end(symbols)) is not None:
+            found = btf_scan.find(parts.memory, end, self._byteorder, source, self._pointer_size, "task_struct")
+        parts.image.release()
         return found
 
     def struct(self, name: str) -> Struct:
@@ -106,9 +116,11 @@ class KernelTypes(Types):
 class AllTypes(Types):
     """The types of the kernel, and of its modules what the kernel does not have: these are read when it is needed."""
 
-    def __init__(self, kernel: KernelTypes, parts: Parts) -> None:
+    def __init__(self, kernel: KernelTypes, parts: Parts, btf_modules: Callable[[], int | None] = lambda: None) -> None:
+        """btf_modules: where the list of that name is, if no symbol says."""
         super().__init__(kernel.source)
         self.kernel = kernel
+        self._head = btf_modules
         self._parts = parts
         self._modules: list[BtfTypes] | None = None
         self._lock = threading.Lock()
@@ -132,13 +144,14 @@ class AllTypes(Types):
         """Add each module's BTF. The kernel has relocated it: a base of its own (.BTF.base, since Linux 6.11) is only
         in the module's file."""
         kernel, base = self.kernel, self.kernel.graph
-        head = self._parts.symbols.find("btf_modules")
+        symbol = self._parts.symbols.find("btf_modules")
+        head = symbol.value if symbol is not None else self._head()
         if head is None or not isinstance(base, BtfTypes) or "btf_module" not in kernel:
             return
         module = kernel.struct("btf_module")
         links = module.offset("list"), kernel.struct("list_head").offset("next")
         memory, left = self._parts.memory, MAX_BYTES
-        for node in memory.walk_list(head.value, links[1], MAX_MODULES)[1:]:
+        for node in memory.walk_list(head, links[1], MAX_MODULES)[1:]:
             at = memory.read_ptr(node - links[0] + module.offset("btf"))
             try:
                 source, data = self._data(at, base, left)
