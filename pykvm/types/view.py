@@ -32,7 +32,8 @@ class StructView:
         self._prefix = prefix
 
     def __getattr__(self, name: str) -> Any:
-        if name in StructView.__slots__ or name[:2] == name[-2:] == "__":  # copy() looks for them before there is a structure
+        # copy() looks for these before there is a structure.
+        if name in StructView.__slots__ or name[:2] == name[-2:] == "__":
             raise AttributeError(name)
         struct = self._struct
         path = self._prefix + name
