@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pykvm.targets.base import Message
-from pykvm.targets.linux import panic
+from pykvm.targets.linux.facts import panic
 
 # name: (log, panic, oops, the CPU, pid and name told with the panic or else with the oops)
 LOGS = {

@@ -56,7 +56,7 @@ def test_the_kernels_name_wins(names_dump: Write) -> None:
 
 
 def test_modules_are_read_when_they_are_needed(names_dump: Write, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pykvm.targets.linux import modules
+    from pykvm.targets.linux.symbols import modules
 
     calls = []
     real = modules.read

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pykvm.images.base import Image
 from pykvm.symbols.base import Symbols
 from pykvm.targets.base import Target
-from pykvm.targets.linux import arm, riscv, search, x86
 from pykvm.targets.linux.kernel import Linux
+from pykvm.targets.linux.machines import arm, riscv, search, x86
 
 FORMATS = ("elf", "kdump", "lime", "raw")
 # A new machine is a file and a line here.

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from pykvm.errors import KvmError
-from pykvm.targets.linux.looks import Looks
 from pykvm.targets.linux.places import Places
+from pykvm.targets.linux.symbols.looks import Looks
 from pykvm.types.layout import Struct
 
 NSEC = 10**9

@@ -13,9 +13,11 @@ from pykvm.memory import Memory
 from pykvm.records import FileRecord, ProcessRecord
 from pykvm.symbols.base import Symbols
 from pykvm.targets.base import Message, Parts, Target, Thread
-from pykvm.targets.linux import carried, facts, identity, log, modules, tasks, user
-from pykvm.targets.linux.looks import Looks
-from pykvm.targets.linux.platform import Platform, Tables
+from pykvm.targets.linux import facts, log
+from pykvm.targets.linux.machines.platform import Platform, Tables
+from pykvm.targets.linux.procs import tasks, user
+from pykvm.targets.linux.symbols import carried, identity, modules
+from pykvm.targets.linux.symbols.looks import Looks
 from pykvm.targets.linux.types import AllTypes, KernelTypes
 from pykvm.types import layout
 from pykvm.types.layout import Types

@@ -13,7 +13,7 @@ from typing import Any
 
 from pykvm.errors import FormatError, KvmError
 from pykvm.targets.base import Parts
-from pykvm.targets.linux.carried import code_end
+from pykvm.targets.linux.symbols.carried import code_end
 from pykvm.types import btf, btf_scan, of_file
 from pykvm.types.btf import BtfTypes
 from pykvm.types.graph import GraphTypes

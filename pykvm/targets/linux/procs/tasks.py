@@ -9,12 +9,12 @@ from pykvm import constants as k
 from pykvm.errors import AddressError, KvmError
 from pykvm.records import ProcessRecord, text
 from pykvm.targets.base import Parts, Thread
-from pykvm.targets.linux import neutral
-from pykvm.targets.linux.batch import Batch
-from pykvm.targets.linux.columns import Columns
-from pykvm.targets.linux.cputime import MAX_TASKS, members_of
-from pykvm.targets.linux.neutral import PF_KTHREAD
-from pykvm.targets.linux.record import LinuxProcess, Records
+from pykvm.targets.linux.procs import neutral
+from pykvm.targets.linux.procs.batch import Batch
+from pykvm.targets.linux.procs.columns import Columns
+from pykvm.targets.linux.procs.cputime import MAX_TASKS, members_of
+from pykvm.targets.linux.procs.neutral import PF_KTHREAD
+from pykvm.targets.linux.procs.record import LinuxProcess, Records
 
 if TYPE_CHECKING:
     from pykvm.targets.linux.kernel import Linux

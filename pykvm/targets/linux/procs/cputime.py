@@ -6,12 +6,13 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pykvm.errors import KvmError
-from pykvm.targets.linux import clock, neutral
-from pykvm.targets.linux.columns import Column, Columns, Member, total
+from pykvm.targets.linux import clock
 from pykvm.targets.linux.places import Places
+from pykvm.targets.linux.procs import neutral
+from pykvm.targets.linux.procs.columns import Column, Columns, Member, total
 
 if TYPE_CHECKING:
-    from pykvm.targets.linux.batch import Batch
+    from pykvm.targets.linux.procs.batch import Batch
 
 MAX_TASKS = 1 << 22  # PID_MAX_LIMIT
 MAX_THREADS = 1 << 18  # of one process

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pykvm.errors import KvmError
 from pykvm.records import text
-from pykvm.targets.linux.columns import Column, Columns
+from pykvm.targets.linux.procs.columns import Column, Columns
 
 if TYPE_CHECKING:
-    from pykvm.targets.linux.batch import Batch
+    from pykvm.targets.linux.procs.batch import Batch
 
 NAME_MAX = 255
 PATH_MAX = 4096  # with the NUL

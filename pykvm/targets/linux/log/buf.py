@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from pykvm.errors import FormatError
 from pykvm.targets.base import Message
-from pykvm.targets.linux.log_prb import level
+from pykvm.targets.linux.log.prb import level
 from pykvm.targets.linux.places import Places
 
 NEWLINE, CONT = 2, 8  # enum log_flags

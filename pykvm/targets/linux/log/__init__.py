@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 from pykvm.errors import FormatError, KvmError
 from pykvm.targets.base import Message, Parts
-from pykvm.targets.linux import log_buf, log_prb
+from pykvm.targets.linux.log import buf, prb
 from pykvm.targets.linux.places import Places
 
 if TYPE_CHECKING:
     from pykvm.targets.linux.kernel import Linux
 
 # A variable that only this kind of buffer has, and who reads it: the newest first.
-KINDS = (("prb", log_prb.messages), ("log_first_idx", log_buf.records), ("log_end", log_buf.lines))
+KINDS = (("prb", prb.messages), ("log_first_idx", buf.records), ("log_end", buf.lines))
 
 
 def messages(target: Linux, parts: Parts) -> Iterator[Message]:

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from pykvm.targets.base import Parts
-from pykvm.targets.linux.columns import Columns
-from pykvm.targets.linux.frames import STACK_MAX
+from pykvm.targets.linux.procs.columns import Columns
+from pykvm.targets.linux.waits.frames import STACK_MAX
 
 if TYPE_CHECKING:
     from pykvm.targets.linux.kernel import Linux

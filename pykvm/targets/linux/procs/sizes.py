@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from pykvm.targets.linux.columns import Column, Member
-from pykvm.targets.linux.neutral import PF_KTHREAD
+from pykvm.targets.linux.procs.columns import Column, Member
+from pykvm.targets.linux.procs.neutral import PF_KTHREAD
 
 if TYPE_CHECKING:
-    from pykvm.targets.linux.batch import Batch
+    from pykvm.targets.linux.procs.batch import Batch
 
 COUNTERS = {"MM_FILEPAGES": 0, "MM_ANONPAGES": 1, "MM_SHMEMPAGES": 3}  # <linux/mm_types_task.h>, since Linux 4.5
 RLIMIT_RSS = 5  # <asm-generic/resource.h>

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from pykvm.errors import KvmError
 from pykvm.records import text
 from pykvm.targets.base import Message, Parts
-from pykvm.targets.linux import clock, log, panic, percpu
+from pykvm.targets.linux import clock, log, percpu
+from pykvm.targets.linux.facts import panic
 from pykvm.targets.linux.places import Places
 
 if TYPE_CHECKING:

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pykvm.targets.linux.columns import Member, total
-from pykvm.targets.linux.cputime import over_threads
+from pykvm.targets.linux.procs.columns import Member, total
+from pykvm.targets.linux.procs.cputime import over_threads
 
 if TYPE_CHECKING:
-    from pykvm.targets.linux.batch import Batch
+    from pykvm.targets.linux.procs.batch import Batch
 
 # struct rusage's name, task_struct's and signal_struct's.
 COUNTS = {

@@ -9,7 +9,7 @@ from pykvm.errors import FormatError
 from pykvm.images.base import Image
 from pykvm.images.vmcoreinfo import VmcoreInfo
 from pykvm.machines import riscv64
-from pykvm.targets.linux.platform import Platform, Tables, top_table
+from pykvm.targets.linux.machines.platform import Platform, Tables, top_table
 
 TEXT_OFFSET = 2 << 20  # of the image, from the start of memory on (Documentation/arch/riscv/boot.rst)
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pykvm.targets.base import Parts
-from pykvm.targets.linux import cputime, ids, names, signals, sizes, state, terminals, usage
-from pykvm.targets.linux.columns import Columns, Member
+from pykvm.targets.linux.procs import cputime, ids, names, signals, sizes, state, terminals, usage
+from pykvm.targets.linux.procs.columns import Columns, Member
 
 if TYPE_CHECKING:
     from pykvm.targets.linux.kernel import Linux

@@ -8,7 +8,7 @@ from pykvm.errors import KvmError
 from pykvm.images.base import Image
 from pykvm.symbols import kallsyms, ksymtab, scan
 from pykvm.symbols.base import Symbols
-from pykvm.targets.linux.identity import LANDMARKS, told
+from pykvm.targets.linux.symbols.identity import LANDMARKS, told
 
 if TYPE_CHECKING:
     from pykvm.memory import Memory

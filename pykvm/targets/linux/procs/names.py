@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from pykvm.records import text
-from pykvm.targets.linux.columns import Member
-from pykvm.targets.linux.neutral import PF_KTHREAD
+from pykvm.targets.linux.procs.columns import Member
+from pykvm.targets.linux.procs.neutral import PF_KTHREAD
 
 if TYPE_CHECKING:
-    from pykvm.targets.linux.batch import Batch
+    from pykvm.targets.linux.procs.batch import Batch
 
 PF_WQ_WORKER = 0x20
 LIMIT = 64  # of what proc_task_name() makes, with its NUL

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from pykvm.records import PROCESS_NAMES, ProcessRecord
-from pykvm.targets.linux import kinfo
-from pykvm.targets.linux.batch import Batch
+from pykvm.targets.linux.procs import kinfo
+from pykvm.targets.linux.procs.batch import Batch
 from pykvm.types.layout import Struct
 
 

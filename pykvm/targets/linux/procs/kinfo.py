@@ -11,7 +11,7 @@ from pykvm.types.decode import CODES, SIGNED, element
 from pykvm.types.layout import Field, Struct
 
 if TYPE_CHECKING:
-    from pykvm.targets.linux.batch import Batch
+    from pykvm.targets.linux.procs.batch import Batch
 
 NODEV = NO_PGID = -1
 EPROC_CTTY, EPROC_SLEADER = 1, 2

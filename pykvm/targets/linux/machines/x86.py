@@ -10,7 +10,7 @@ from pykvm.errors import FormatError
 from pykvm.images.base import Image
 from pykvm.images.vmcoreinfo import VmcoreInfo
 from pykvm.machines import i386, x86_64
-from pykvm.targets.linux.platform import Platform, Tables, top_table
+from pykvm.targets.linux.machines.platform import Platform, Tables, top_table
 
 TEXT_START = 0xFFFFFFFF80000000  # __START_KERNEL_map
 PAGE_OFFSETS = (0xC0000000, 0xB0000000, 0x80000000, 0x78000000, 0x40000000)

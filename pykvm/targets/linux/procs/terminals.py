@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from pykvm.targets.linux import ids
-from pykvm.targets.linux.columns import Member
+from pykvm.targets.linux.procs import ids
+from pykvm.targets.linux.procs.columns import Member
 
 if TYPE_CHECKING:
-    from pykvm.targets.linux.batch import Batch
+    from pykvm.targets.linux.procs.batch import Batch
 
 MEMBERS = {
     "tty": Member("signal", "signal_struct", ("tty",)),

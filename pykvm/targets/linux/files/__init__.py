@@ -14,9 +14,10 @@ from pykvm.errors import AddressError, KvmError
 from pykvm.images.hostfile import HostFile
 from pykvm.records import FileRecord
 from pykvm.targets.base import Parts
-from pykvm.targets.linux import paths, tasks
-from pykvm.targets.linux.batch import Batch
-from pykvm.targets.linux.columns import Columns
+from pykvm.targets.linux.files import paths
+from pykvm.targets.linux.procs import tasks
+from pykvm.targets.linux.procs.batch import Batch
+from pykvm.targets.linux.procs.columns import Columns
 from pykvm.types.decode import CODES
 
 if TYPE_CHECKING:

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from pykvm.errors import FormatError
-from pykvm.targets.linux.columns import Column, Member
+from pykvm.targets.linux.procs.columns import Column, Member
 
 if TYPE_CHECKING:
-    from pykvm.targets.linux.batch import Batch
+    from pykvm.targets.linux.procs.batch import Batch
 
 COUNT = 32
 SIG_DFL, SIG_IGN = 0, 1

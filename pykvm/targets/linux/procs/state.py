@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from pykvm.targets.linux import neutral
-from pykvm.targets.linux.columns import Member
+from pykvm.targets.linux.procs import neutral
+from pykvm.targets.linux.procs.columns import Member
 
 if TYPE_CHECKING:
-    from pykvm.targets.linux.batch import Batch
+    from pykvm.targets.linux.procs.batch import Batch
 
 NICE_0 = 120  # static_prio of nice 0: MAX_RT_PRIO + 20
 SIGNAL_STOP_STOPPED, SIGNAL_GROUP_EXIT = 0x1, 0x4  # <linux/sched/signal.h>

@@ -8,7 +8,7 @@ from pykvm.errors import AddressError, KvmError
 from pykvm.memory import Memory
 from pykvm.records import ProcessRecord
 from pykvm.targets.base import Parts
-from pykvm.targets.linux.neutral import PF_KTHREAD
+from pykvm.targets.linux.procs.neutral import PF_KTHREAD
 
 if TYPE_CHECKING:
     from pykvm.targets.linux.kernel import Linux

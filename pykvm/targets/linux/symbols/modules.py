@@ -18,7 +18,7 @@ from pykvm.memory import Memory
 from pykvm.symbols import kallsyms
 from pykvm.symbols.base import Symbols
 from pykvm.targets.base import Parts
-from pykvm.targets.linux.looks import Looks
+from pykvm.targets.linux.symbols.looks import Looks
 from pykvm.types.layout import Struct, Types
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from pykvm.errors import KvmError
 from pykvm.images.base import Extent, Image
 from pykvm.images.vmcoreinfo import VmcoreInfo
 from pykvm.progress import Progress
-from pykvm.targets.linux.platform import Platform, Tables, uts_address
+from pykvm.targets.linux.machines.platform import Platform, Tables, uts_address
 
 START = b"OSRELEASE="
 PAGE = 4096

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from pykvm.errors import KvmError
-from pykvm.targets.linux.columns import Column, Member
+from pykvm.targets.linux.procs.columns import Column, Member
 
 if TYPE_CHECKING:
-    from pykvm.targets.linux.batch import Batch
+    from pykvm.targets.linux.procs.batch import Batch
 
 NGROUPS_MAX = 65536  # of one process
 MAX_GROUPS = 1 << 22  # of all processes

@@ -10,7 +10,7 @@ from pykvm.errors import FormatError
 from pykvm.images.base import Image
 from pykvm.images.vmcoreinfo import VmcoreInfo
 from pykvm.machines import aarch64, arm
-from pykvm.targets.linux.platform import Platform, Tables, top_table
+from pykvm.targets.linux.machines.platform import Platform, Tables, top_table
 
 PAGE_OFFSETS = (0xC0000000, 0xB0000000, 0x80000000, 0x40000000)
 MODULES = 16 << 20  # below PAGE_OFFSET, with the kernel's and not the user's

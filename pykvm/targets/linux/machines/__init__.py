@@ -1,0 +1,1 @@
+"""Linux's machines: where the page tables are, and where a kernel is that does not say so."""
