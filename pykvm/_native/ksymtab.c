@@ -3,7 +3,7 @@
 
 enum {
     NAME_MAX_LEN = 512,     /* KSYM_NAME_LEN of the kernel */
-    MAX_STEPS = 1 << 27,    /* bytes of names looked at in a search: a quarter of a second */
+    MAX_STEPS = 1 << 23,    /* bytes of names looked at in a search: kernels need a tenth of it */
 };
 
 /* What is at an offset: the field's address, or what it is the distance to. */

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pykvm._native.ffi import ffi, lib
@@ -57,13 +57,15 @@ def told(info: VmcoreInfo) -> Tables | None:
 
 
 class Kernel(NamedTuple):
-    """The kernel whose tables are read: `path` is its dump's, for errors; `known` are addresses of some names."""
+    """The kernel whose tables are read: `path` is its dump's, for errors; `known` are addresses of some names; `wrong`,
+    where nothing is known, says what is wrong with names as they were read (None: nothing)."""
 
     path: str
     machine: str
     byteorder: str
     pointer_size: int
     known: Mapping[str, int]
+    wrong: Callable[[Symbols], str | None] | None = None
 
 
 def read(memory: Memory, kernel: Kernel, tables: Tables) -> Symbols:
@@ -112,6 +114,8 @@ def read(memory: Memory, kernel: Kernel, tables: Tables) -> Symbols:
         if got != count:
             raise FormatError(f"{path}: kallsyms: symbol {got} of {count} (kallsyms_num_syms) makes no sense")
         wrong = next(disagreements(symbols, kernel.known), None)
+        if wrong is None and kernel.wrong is not None:
+            wrong = kernel.wrong(symbols)
         if wrong is None:
             return symbols
         problem = problem or wrong

@@ -10,6 +10,7 @@ which must be where kallsyms has them.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pykvm import pieces
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 REACH = (16 << 20, 64 << 20)  # how far from the end of its code a kernel's tables are: few need the second
 LEAST = 32  # entries of a table: kernels have thousands
 AGREED = 16  # functions of a table that are where kallsyms has them, and three of four of those that it has
+RUNS = 64  # of entries of one shape that are looked at: kernels have two tables, and little else that looks so
+ENTRIES = 1 << 17  # of all of them: large kernels export some 20,000 names
 FORMAT = "exported"
 
 
@@ -62,16 +65,23 @@ class _Search:
         self.symbols = symbols
         self.mask = (1 << 8 * kernel.pointer_size) - 1
         self.code = self.mask & ~1 if kernel.machine == "arm" else self.mask  # of Thumb's functions bit 0 is set
-        self.memory = range(start, start + len(image))
         self.found = Symbols(kernel.path, kernel.machine, kernel.byteorder, kallsyms.n_type, kallsyms.letter)
         self.found.format = FORMAT
         self.view: Any = ffi.from_buffer("uint8_t[]", image)
         self.shape = ffi.new("pk_ksymtab_shape *", (start, *shape, kernel.byteorder == "big"))
-        step = shape.width * shape.fields
-        for first in range(0, step, shape.width):
+        for run in islice(self.runs(shape.width, shape.width * shape.fields), RUNS):
+            self.take(run)
+
+    def runs(self, width: int, step: int) -> Iterator[list[tuple[bytes, int]]]:
+        """What looks like tables of entries of `step` bytes."""
+        left = ENTRIES
+        for first in range(0, step, width):
             at = ffi.new("uint64_t *", first)
             while count := lib.pk_ksymtab_find(self.view, len(self.view), self.shape, LEAST, at):
-                self.take([*self.entries(at[0], count, step)])
+                left -= count
+                if left < 0:
+                    return
+                yield [*self.entries(at[0], count, step)]
                 at[0] += count * step
 
     def entries(self, at: int, count: int, step: int) -> Iterator[tuple[bytes, int]]:

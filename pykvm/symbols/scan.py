@@ -45,9 +45,15 @@ class Tokens(NamedTuple):
 
 
 def find(memory: Memory, kernel: Kernel, start: int, size: int) -> Symbols | None:
-    """The symbols of the kernel whose image lies in `size` bytes from `start`; None if its kallsyms is not there.
+    """The symbols of the kernel whose image lies in `size` bytes from `start`; None if its kallsyms is not there."""
+    found = search(memory, kernel, start, size)
+    return None if found is None else found[1]
 
-    At least one name that is known (kernel.known) must come out as it is known.
+
+def search(memory: Memory, kernel: Kernel, start: int, size: int) -> tuple[Tables, Symbols] | None:
+    """As find(), with where the tables are.
+
+    At least one name that is known (kernel.known) must come out as it is known, or kernel.wrong have no objection.
     """
     progress = Progress(f"looking for kallsyms in {kernel.path}", size)
     try:
@@ -57,8 +63,8 @@ def find(memory: Memory, kernel: Kernel, start: int, size: int) -> Symbols | Non
                     symbols = kallsyms.read(memory, kernel, tables)
                 except KvmError:
                     continue
-                if any(symbols.find(name) is not None for name in kernel.known):
-                    return symbols
+                if kernel.wrong is not None or any(symbols.find(name) is not None for name in kernel.known):
+                    return tables, symbols
     finally:
         progress.done()
     return None

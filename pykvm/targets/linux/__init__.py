@@ -1,12 +1,13 @@
-"""Linux: dumps that describe themselves by VMCOREINFO."""
+"""Linux: dumps that describe themselves by VMCOREINFO, or have the registers of their CPUs."""
 
 from __future__ import annotations
 
+from pykvm.errors import KvmError
 from pykvm.images.base import Image
 from pykvm.symbols.base import Symbols
 from pykvm.targets.base import Target
 from pykvm.targets.linux.kernel import Linux
-from pykvm.targets.linux.machines import arm, riscv, search, x86
+from pykvm.targets.linux.machines import arm, registers, riscv, search, x86
 
 FORMATS = ("elf", "kdump", "lime", "raw")
 # A new machine is a file and a line here.
@@ -14,7 +15,8 @@ PLATFORMS = {p.machine: p for p in (x86.X86_64, x86.I386, arm.AARCH64, arm.ARM, 
 
 
 def probe(image: Image, symbols: Symbols | None) -> Target | None:
-    """Linux, if the image has its VMCOREINFO, as a note or in memory, and is of a machine that is known."""
+    """Linux, if the image has its VMCOREINFO, as a note or in memory, or registers that lead to it, and is of a machine
+    that is known. KvmError says what is missing, where no other system's kernel can be meant."""
     if image.format not in FORMATS or image.machine not in (None, *PLATFORMS):
         return None
     told = [image.vmcoreinfo] if image.vmcoreinfo and image.vmcoreinfo.text("OSRELEASE") is not None else []
@@ -22,5 +24,18 @@ def probe(image: Image, symbols: Symbols | None) -> Target | None:
         return Linux(PLATFORMS[image.machine], told[0])
     if symbols is not None and symbols.loose("init_uts_ns") is None:
         return None  # memory of another system, whose kernel was named: not to be searched
-    found = search.kernel(image, PLATFORMS.values(), told)
-    return Linux(*found) if found is not None else None
+    found = search.kernel(image, PLATFORMS.values(), told) or registers.kernel(image, PLATFORMS, symbols)
+    if found is not None:
+        return Linux(*found)
+    if image.memory_size:
+        raise _nothing(image)
+    return None
+
+
+def _nothing(image: Image) -> KvmError:
+    what = "registers of its CPUs that lead to a Linux kernel" if image.cpus else "registers of its CPUs, as QEMU notes"
+    other = "; of another system, name its kernel (kernel, -N)" if image.format == "raw" else ""
+    return KvmError(
+        f"{image.path}: this {image.format} dump carries no symbols, nor what leads to a Linux kernel in it: "
+        f"VMCOREINFO, as a note or in memory, or {what}: dump it with makedumpfile, or with QEMU's dump-guest-memory{other}"
+    )

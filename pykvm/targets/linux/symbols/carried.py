@@ -40,17 +40,23 @@ def symbols(target: Linux, image: Image) -> Symbols:
         raise _none(target, image, f"can't read its kallsyms: {e}") from e
     if found is None:
         raise _none(target, image, "VMCOREINFO does not say where its kallsyms is, and it is not in the kernel's image")
-    if all(found.find(name) is None for name in DATA):
-        found.flaw = FUNCTIONS_ONLY
-        found.extend(lambda: _exported(memory, image, kernel, found))
+    extend(found, memory, image, kernel)
     return found
 
 
-def _exported(memory: Memory, image: Image, kernel: kallsyms.Kernel, symbols: Symbols) -> Symbols | None:
-    start = code_end(symbols)
-    found = ksymtab.read(memory, kernel, symbols, start) if start is not None else None
-    image.release()
-    return found
+def extend(symbols: Symbols, memory: Memory, image: Image, kernel: kallsyms.Kernel) -> None:
+    """Let what the kernel exports stand behind its kallsyms, if that has functions only."""
+    if any(symbols.find(name) is not None for name in DATA):
+        return
+
+    def exported() -> Symbols | None:
+        start = code_end(symbols)
+        found = ksymtab.read(memory, kernel, symbols, start) if start is not None else None
+        image.release()
+        return found
+
+    symbols.flaw = FUNCTIONS_ONLY
+    symbols.extend(exported)
 
 
 def code_end(symbols: Symbols) -> int | None:
