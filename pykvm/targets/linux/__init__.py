@@ -37,5 +37,6 @@ def _nothing(image: Image) -> KvmError:
     other = "; of another system, name its kernel (kernel, -N)" if image.format == "raw" else ""
     return KvmError(
         f"{image.path}: this {image.format} dump carries no symbols, nor what leads to a Linux kernel in it: "
-        f"VMCOREINFO, as a note or in memory, or {what}: dump it with makedumpfile, or with QEMU's dump-guest-memory{other}"
+        f"VMCOREINFO, as a note or in memory, or {what}: dump it with makedumpfile, "
+        f"or with QEMU's dump-guest-memory{other}"
     )
