@@ -9,6 +9,7 @@ from pykvm.targets.base import Target
 from pykvm.targets.linux.kernel import Linux
 from pykvm.targets.linux.machines import arm, registers, riscv, search, x86
 
+OWN = ("init_uts_ns", "start_kernel")  # names by which a kernel file is Linux's; lists may be of functions only
 FORMATS = ("elf", "kdump", "lime", "raw")
 # A new machine is a file and a line here.
 PLATFORMS = {p.machine: p for p in (x86.X86_64, x86.I386, arm.AARCH64, arm.ARM, riscv.RISCV64)}
@@ -22,7 +23,7 @@ def probe(image: Image, symbols: Symbols | None) -> Target | None:
     told = [image.vmcoreinfo] if image.vmcoreinfo and image.vmcoreinfo.text("OSRELEASE") is not None else []
     if told and image.machine is not None:
         return Linux(PLATFORMS[image.machine], told[0])
-    if symbols is not None and symbols.loose("init_uts_ns") is None:
+    if symbols is not None and all(symbols.loose(name) is None for name in OWN):
         return None  # memory of another system, whose kernel was named: not to be searched
     found = search.kernel(image, PLATFORMS.values(), told) or registers.kernel(image, PLATFORMS, symbols)
     if found is not None:
