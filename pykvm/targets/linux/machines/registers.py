@@ -25,6 +25,7 @@ from pykvm.symbols.elf import MAX_NOTES, build_id
 from pykvm.symbols.kallsyms import Kernel
 from pykvm.targets.linux.machines import x86
 from pykvm.targets.linux.machines.platform import Platform, Tables
+from pykvm.targets.linux.symbols import carried
 
 PAE, LA57 = 1 << 5, 1 << 12  # of CR4
 SECOND = 0x1000  # of CR3: the second table of a pair
