@@ -9,9 +9,11 @@ from pathlib import Path
 from cffi import FFI
 
 HERE = Path(__file__).resolve().parent
-DECLS = ("fault", "image", "pages", "mmu", "space", "symtab", "kallsyms", "ksymtab", "nmlist", "btf", "find")
+DECLS = (
+    "fault", "image", "pages", "minidump", "mmu", "space", "symtab", "kallsyms", "ksymtab", "nmlist", "btf", "find",
+)  # fmt: skip
 SOURCES = (
-    "image", "extents", "pages", "bitmap", "pagecache", "parallel", "codec", "lzo",
+    "image", "extents", "pages", "minidump", "bitmap", "pagecache", "parallel", "codec", "lzo",
     "find", "mmu", "pmeg", "space", "list", "symtab", "kallsyms", "ksymtab", "nmlist", "btf",
 )  # fmt: skip
 

@@ -13,6 +13,7 @@
 #include "decl/fault.h"
 #include "decl/find.h"
 #include "decl/image.h"
+#include "decl/minidump.h"
 #include "decl/mmu.h"
 #include "decl/pages.h"
 #include "decl/space.h"

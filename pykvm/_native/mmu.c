@@ -119,6 +119,13 @@ static int load_entry(const pk_image *image, uint64_t addr, unsigned size, int b
     pk_fault fault;
     pk_view view;
 
+    if (addr >= PK_FILE_TABLE) {
+        if (image->nfiles == 0 ||
+            pk_file_move(&image->files[0], addr - PK_FILE_TABLE, raw, NULL, size, addr, &ignored) != size)
+            return 0;
+        *out = pk_load(raw, size, big_endian);
+        return 1;
+    }
     if (pk_image_view(image, addr, &view) && view.seq == NULL && view.avail >= size) {
         *out = pk_load(view.data, size, big_endian);
         return 1;
@@ -159,7 +166,7 @@ static int walk(const pk_mmu *mmu, const pk_image *image, uint64_t va, uint64_t 
     if (root == NULL)
         return 0;
     table = root->table;
-    if (mmu->nlevels == 0) {
+    if (mmu->nlevels == 0 || root->linear) {
         *pa = table + (va - root->start);
         *left = root->last - va == UINT64_MAX ? UINT64_MAX : root->last - va + 1;
         return 1;

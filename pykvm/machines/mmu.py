@@ -33,17 +33,18 @@ class Level(NamedTuple):
 
 
 class Root(NamedTuple):
-    """The table that serves virtual addresses start ... last."""
+    """The table that serves virtual addresses start ... last; linear: the range is memory itself, from `table` on."""
 
     start: int
     last: int
     table: int
+    linear: bool = False
 
 
 def radix(roots: Iterable[Root], levels: Sequence[Level], byteorder: str) -> Any:
     """An MMU that walks page tables in memory. No levels: each root maps its range linearly."""
     root_list = list(roots)
-    c_roots = ffi.new("pk_root[]", root_list)
+    c_roots = ffi.new("pk_root[]", [(*root, 0) for root in root_list])
     c_levels = ffi.new(
         "pk_level[]",
         [_level(v) for v in levels],

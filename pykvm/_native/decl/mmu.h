@@ -1,11 +1,17 @@
 /* Translation of virtual to physical addresses. */
 
+/* Tables from here on are not in memory but in file 0, at so many bytes less: where
+   some dumps keep them (FreeBSD's minidumps). */
+#define PK_FILE_TABLE 0x8000000000000000
+
 /* A range of virtual addresses and the physical address of the table (or, in a
    scheme without levels, of the memory) that serves it. */
 typedef struct {
     uint64_t start;
     uint64_t last;      /* inclusive: a range may end at the top of the space */
     uint64_t table;
+    uint32_t linear;    /* the range is memory itself, at `table`, whatever levels there are */
+    uint32_t reserved;
 } pk_root;
 
 /* One level of a radix tree. An entry is present if (e & present_mask) ==

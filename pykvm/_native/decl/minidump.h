@@ -1,0 +1,21 @@
+/* Images of whole pages that follow one another in file 0, in the order of the
+   set bits of a bitmap. */
+typedef struct {
+    uint64_t bits;              /* of the bitmap */
+    uint64_t bitmap_offset;
+    uint64_t data_offset;       /* of the page of the first set bit */
+    uint32_t page_size;         /* a power of two */
+    int swap_words;             /* the bitmap is of big-endian 64-bit words */
+} pk_minidump_shape;
+
+/* Pages first_page ... have the bits first_bit ... . */
+typedef struct {
+    uint64_t first_page, pages, first_bit;
+} pk_minidump_range;
+
+/* Make the image one of a minidump; without ranges bit i is page i. 0; -1 out of
+   memory; 1: the bitmap does not fit the file; 2: ranges overlap. */
+int pk_image_set_minidump(pk_image *image, const pk_minidump_shape *shape, const pk_minidump_range *ranges,
+                          size_t nranges);
+/* Pages that are there. */
+uint64_t pk_image_minidump_present(const pk_image *image);

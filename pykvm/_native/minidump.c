@@ -1,0 +1,160 @@
+/* Images of whole pages that follow one another in the order of a bitmap
+   (FreeBSD's and DragonFly's minidumps). */
+#include "core.h"
+
+#define RUN_PAGES 512u      /* of consecutive pages, this many are shown in one view */
+
+typedef struct {
+    pk_minidump_shape shape;
+    unsigned page_shift;
+    size_t nranges;
+    pk_minidump_range *ranges;      /* sorted by addr; none: bit i is page i */
+    pk_bitmap bitmap;
+} minidump_t;
+
+/* The bit of the page of addr, and how many pages behind it the next bits are
+   of; 0 if no bit is. */
+static int bit_of(const minidump_t *m, uint64_t addr, uint64_t *bit, uint64_t *more)
+{
+    const uint64_t page = addr >> m->page_shift;
+    size_t lo = 0, hi = m->nranges;
+
+    if (m->nranges == 0) {
+        *bit = page;
+        *more = m->bitmap.nbits - page;
+        return page < m->bitmap.nbits;
+    }
+    while (lo < hi) {
+        const size_t mid = lo + (hi - lo) / 2;
+        const pk_minidump_range *r = &m->ranges[mid];
+        if (page < r->first_page) {
+            hi = mid;
+        } else if (page - r->first_page >= r->pages) {
+            lo = mid + 1;
+        } else {
+            *bit = r->first_bit + (page - r->first_page);
+            *more = r->pages - (page - r->first_page);
+            return *bit < m->bitmap.nbits;
+        }
+    }
+    return 0;
+}
+
+/* How many pages from a set bit on lie in one piece of the file, at most `most`. */
+static uint64_t run(const minidump_t *m, uint64_t bit, uint64_t most)
+{
+    uint64_t n = 1;
+
+    while (n < most && bit + n < m->bitmap.nbits) {
+        if (((bit + n) & 7) == 0 && most - n >= 8 && m->bitmap.nbits - (bit + n) >= 8 &&
+            m->bitmap.bits[(bit + n) >> 3] == 0xff)
+            n += 8;
+        else if (pk_bitmap_bit(&m->bitmap, bit + n))
+            n++;
+        else
+            break;
+    }
+    return n;
+}
+
+/* Where the bytes from addr on lie in the file, up to `most` pages; 0 or their
+   number. */
+static uint64_t piece(const minidump_t *m, uint64_t addr, uint64_t most, uint64_t *offset, int *exists)
+{
+    const uint64_t inside = addr & (m->shape.page_size - 1);
+    uint64_t bit, more;
+
+    *exists = bit_of(m, addr, &bit, &more);
+    if (!*exists || !pk_bitmap_bit(&m->bitmap, bit))
+        return 0;
+    *offset = m->shape.data_offset + (pk_bitmap_rank(&m->bitmap, bit) << m->page_shift) + inside;
+    return (run(m, bit, most < more ? most : more) << m->page_shift) - inside;
+}
+
+static int view(const pk_image *image, uint64_t addr, pk_view *view)
+{
+    const minidump_t *m = image->kind;
+    const pk_file *file = &image->files[0];
+    uint64_t offset, size;
+    int exists;
+
+    if (file->map == NULL || (size = piece(m, addr, RUN_PAGES, &offset, &exists)) == 0 || offset >= file->size)
+        return 0;
+    view->data = file->map + offset;
+    view->avail = size < file->size - offset ? size : file->size - offset;
+    view->seq = NULL;
+    view->ticket = 0;
+    return 1;
+}
+
+static uint64_t move(const pk_image *image, uint64_t addr, void *rbuf, const void *wbuf, uint64_t n, pk_fault *fault)
+{
+    const minidump_t *m = image->kind;
+    uint64_t offset, size;
+    int exists;
+
+    size = piece(m, addr, (n >> m->page_shift) + 2, &offset, &exists);
+    if (size == 0) {
+        if (exists)
+            return pk_image_absent(image, addr, rbuf, n < m->shape.page_size - (addr & (m->shape.page_size - 1))
+                                                          ? n
+                                                          : m->shape.page_size - (addr & (m->shape.page_size - 1)),
+                                   fault);
+        pk_set_fault(fault, PK_EPHYS, addr, 0);
+        return 0;
+    }
+    return pk_file_move(&image->files[0], offset, rbuf, wbuf, n < size ? n : size, addr, fault);
+}
+
+static void free_minidump(void *kind)
+{
+    minidump_t *m = kind;
+
+    pk_bitmap_close(&m->bitmap);
+    free(m->ranges);
+    free(m);
+}
+
+static const pk_image_ops OPS = {.move = move, .view = view, .free = free_minidump, .writable = 1};
+
+static int by_page(const void *a, const void *b)
+{
+    const pk_minidump_range *x = a, *y = b;
+
+    return x->first_page < y->first_page ? -1 : x->first_page > y->first_page;
+}
+
+int pk_image_set_minidump(pk_image *image, const pk_minidump_shape *shape, const pk_minidump_range *ranges,
+                          size_t nranges)
+{
+    minidump_t *m = calloc(1, sizeof(*m));
+    int got;
+
+    if (m == NULL)
+        return -1;
+    m->shape = *shape;
+    m->page_shift = (unsigned)__builtin_ctz(shape->page_size);
+    got = pk_bitmap_open(&m->bitmap, image, 0, shape->bitmap_offset, shape->bits, shape->swap_words);
+    m->nranges = nranges;
+    m->ranges = malloc((nranges + 1) * sizeof(*ranges));
+    if (got <= 0 || m->ranges == NULL) {
+        free_minidump(m);
+        return got < 0 ? 1 : -1;
+    }
+    if (nranges > 0)
+        memcpy(m->ranges, ranges, nranges * sizeof(*ranges));
+    qsort(m->ranges, nranges, sizeof(*ranges), by_page);
+    for (size_t i = 0; i < nranges; i++)
+        if (m->ranges[i].pages > UINT64_MAX - m->ranges[i].first_page ||
+            (i > 0 && m->ranges[i - 1].first_page + m->ranges[i - 1].pages > m->ranges[i].first_page)) {
+            free_minidump(m);
+            return 2;
+        }
+    pk_image_become(image, &OPS, m);
+    return 0;
+}
+
+uint64_t pk_image_minidump_present(const pk_image *image)
+{
+    return image->ops == &OPS ? ((const minidump_t *)image->kind)->bitmap.total : 0;
+}
