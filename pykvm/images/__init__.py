@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pykvm.errors import FormatError
-from pykvm.images import elfcore, kdump, lime, raw, savecore
+from pykvm.images import elfcore, kdump, lime, minidump, raw, savecore
 from pykvm.images.base import Image, Probe
 from pykvm.images.hostfile import HostFile
 
 # Tried in order; a new format is a file and a line here.
-FORMATS: tuple[Probe, ...] = (savecore.probe, kdump.probe, elfcore.probe, lime.probe, raw.probe)
+FORMATS: tuple[Probe, ...] = (savecore.probe, minidump.probe, kdump.probe, elfcore.probe, lime.probe, raw.probe)
 
 
 def recognise(files: Sequence[HostFile]) -> Image:

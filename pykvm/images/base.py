@@ -55,6 +55,25 @@ class Pages(NamedTuple):
     parts: tuple[PagePart, ...]
 
 
+class PageRange(NamedTuple):
+    """Pages first_page ... have the bits first_bit ... (pk_minidump_range in decl/minidump.h)."""
+
+    first_page: int
+    pages: int
+    first_bit: int
+
+
+class Packed(NamedTuple):
+    """Whole pages one behind another, in the order of a bitmap's set bits (pk_minidump_shape in decl/minidump.h)."""
+
+    bits: int
+    bitmap_offset: int
+    data_offset: int
+    page_size: int
+    byteorder: str
+    ranges: tuple[PageRange, ...]
+
+
 class Image:
     """A memory image over open files.
 
@@ -67,7 +86,7 @@ class Image:
         self,
         format: str,
         files: Sequence[HostFile],
-        extents: Iterable[Extent] | Pages,
+        extents: Iterable[Extent] | Pages | Packed,
         *,
         machine: str | None = None,
         byteorder: str | None = None,
@@ -79,8 +98,9 @@ class Image:
     ) -> None:
         self.format = format
         self.files = tuple(files)
-        self.extents = () if isinstance(extents, Pages) else tuple(extents)
         self.pages = extents if isinstance(extents, Pages) else None
+        self.packed = extents if isinstance(extents, Packed) else None
+        self.extents = () if isinstance(extents, (Pages, Packed)) else tuple(extents)
         self.machine = machine
         self.byteorder = byteorder
         self.header = header
@@ -89,7 +109,7 @@ class Image:
         self.vmcoreinfo = notes.vmcoreinfo
         self.cpus = notes.cpus
         self.facts = facts or {}
-        self.core = _build(self.files, self.extents if self.pages is None else self.pages)
+        self.core = _build(self.files, self.pages or self.packed or self.extents)
 
     @property
     def path(self) -> str:
@@ -101,6 +121,8 @@ class Image:
         """Bytes of physical memory that the files hold."""
         if self.pages is not None:
             return int(lib.pk_image_pages_present(self.core)) * self.pages.page_size
+        if self.packed is not None:
+            return int(lib.pk_image_minidump_present(self.core)) * self.packed.page_size
         return sum(max(0, min(e.size, self.files[e.file].size - e.offset)) for e in self.extents if e.file != LEFT_OUT)
 
     @property
@@ -205,7 +227,7 @@ REASONS = {
 }
 
 
-def _build(files: Sequence[HostFile], memory: Sequence[Extent] | Pages) -> Any:
+def _build(files: Sequence[HostFile], memory: Sequence[Extent] | Pages | Packed) -> Any:
     core = ffi.gc(lib.pk_image_new(), lib.pk_image_unref)
     if core == ffi.NULL:
         raise KvmError("out of memory")
@@ -215,6 +237,8 @@ def _build(files: Sequence[HostFile], memory: Sequence[Extent] | Pages) -> Any:
             raise KvmError(f"{file.path}: {os.strerror(-got)}")
     if isinstance(memory, Pages):
         _set_pages(core, files, memory)
+    elif isinstance(memory, Packed):
+        _set_packed(core, files, memory)
     else:
         _set_extents(core, files, memory)
     return core
@@ -251,6 +275,17 @@ def _set_pages(core: Any, files: Sequence[HostFile], pages: Pages) -> None:
     if bad > 0:
         path = files[pages.parts[bad - 1].file].path
         raise FormatError(f"{path}: bitmap of {pages.total} pages: goes beyond the end of the file, or pages overlap")
+
+
+def _set_packed(core: Any, files: Sequence[HostFile], packed: Packed) -> None:
+    shape = ffi.new("pk_minidump_shape *", (*packed[:4], packed.byteorder == "big"))
+    ranges = ffi.new("pk_minidump_range[]", list(packed.ranges))
+    bad = lib.pk_image_set_minidump(core, shape, ranges, len(packed.ranges))
+    if bad < 0:
+        raise KvmError("out of memory")
+    if bad > 0:
+        what = f"bitmap of {packed.bits} pages goes beyond the end of the file" if bad == 1 else "ranges overlap"
+        raise FormatError(f"{files[0].path}: {what}")
 
 
 # A probe takes the open files and gives an Image, or None if the files are of another format.
