@@ -90,16 +90,14 @@ static int view(const pk_image *image, uint64_t addr, pk_view *view)
 static uint64_t move(const pk_image *image, uint64_t addr, void *rbuf, const void *wbuf, uint64_t n, pk_fault *fault)
 {
     const minidump_t *m = image->kind;
+    const uint64_t left = m->shape.page_size - (addr & (m->shape.page_size - 1));   /* in its page */
     uint64_t offset, size;
     int exists;
 
     size = piece(m, addr, (n >> m->page_shift) + 2, &offset, &exists);
+    if (size == 0 && exists)
+        return pk_image_absent(image, addr, rbuf, n < left ? n : left, fault);
     if (size == 0) {
-        if (exists)
-            return pk_image_absent(image, addr, rbuf, n < m->shape.page_size - (addr & (m->shape.page_size - 1))
-                                                          ? n
-                                                          : m->shape.page_size - (addr & (m->shape.page_size - 1)),
-                                   fault);
         pk_set_fault(fault, PK_EPHYS, addr, 0);
         return 0;
     }

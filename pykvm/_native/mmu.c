@@ -120,9 +120,12 @@ static int load_entry(const pk_image *image, uint64_t addr, unsigned size, int b
     pk_view view;
 
     if (addr >= PK_FILE_TABLE) {
+        pk_set_fault(&fault, PK_OK, 0, 0);
         if (image->nfiles == 0 ||
-            pk_file_move(&image->files[0], addr - PK_FILE_TABLE, raw, NULL, size, addr, &ignored) != size)
+            pk_file_move(&image->files[0], addr - PK_FILE_TABLE, raw, NULL, size, addr, &fault) != size) {
+            *why = PK_EEOF;
             return 0;
+        }
         *out = pk_load(raw, size, big_endian);
         return 1;
     }

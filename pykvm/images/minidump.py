@@ -176,7 +176,9 @@ def _ranges(file: HostFile, header: Minidump, availsize: int, bits: int) -> list
 
 
 def _pairs(raw: bytes, width: int, header: Minidump) -> Iterator[PageRange]:
-    words = struct.unpack(f"{header.order}{len(raw) // width}{'Q' if width == 8 else 'I'}", raw[: len(raw) // width * width])
+    words = struct.unpack(
+        f"{header.order}{len(raw) // width}{'Q' if width == 8 else 'I'}", raw[: len(raw) // width * width]
+    )
     bit = 0
     for start, end in zip(words[::2], words[1::2], strict=False):
         if end == 0:
