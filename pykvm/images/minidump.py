@@ -124,7 +124,8 @@ def _header(file: HostFile, shape: Shape) -> tuple[Minidump, int]:
     else:
         version = _number(raw, shape.fields["version"], shape.orders[0])
         raise FormatError(
-            f"{file.path}: wrong minidump version. expected {shape.versions} got {version} ({shape.system} {shape.machine})"
+            f"{file.path}: wrong minidump version. expected {shape.versions} got {version} "
+            f"({shape.system} {shape.machine})"
         )
     version = values["version"]
     page_size = PAGE
