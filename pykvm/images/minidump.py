@@ -152,8 +152,8 @@ def _header(file: HostFile, shape: Shape) -> tuple[Minidump, int]:
     mmu_name = ""
     if shape.machine == "powerpc64":
         mmu_name = raw[MMU_NAME[0] : sum(MMU_NAME)].split(b"\0")[0].decode("latin-1")
-    places = [places[0], places[2], places[3], at]
-    return Minidump(shape, order, version, page_size, values, *places, mmu_name), availsize
+    msgbuf, _, bitmap, page_map = places
+    return Minidump(shape, order, version, page_size, values, msgbuf, bitmap, page_map, at, mmu_name), availsize
 
 
 def _number(raw: bytes, field: Field, order: str) -> int:
