@@ -10,11 +10,12 @@ from cffi import FFI
 
 HERE = Path(__file__).resolve().parent
 DECLS = (
-    "fault", "image", "pages", "minidump", "mmu", "space", "symtab", "kallsyms", "ksymtab", "nmlist", "btf", "find",
+    "fault", "image", "pages", "minidump", "mmu", "space", "symtab", "kallsyms", "ksymtab", "nmlist", "btf", "ctf",
+    "find",
 )  # fmt: skip
 SOURCES = (
     "image", "extents", "pages", "minidump", "bitmap", "pagecache", "parallel", "codec", "lzo",
-    "find", "mmu", "pmeg", "space", "list", "symtab", "kallsyms", "ksymtab", "nmlist", "btf",
+    "find", "mmu", "pmeg", "space", "list", "symtab", "kallsyms", "ksymtab", "nmlist", "names", "btf", "ctf",
 )  # fmt: skip
 
 

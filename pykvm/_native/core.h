@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "decl/btf.h"
+#include "decl/ctf.h"
 #include "decl/fault.h"
 #include "decl/find.h"
 #include "decl/image.h"
@@ -138,6 +139,20 @@ void pk_pagecache_end(pk_pagecache *cache, uint32_t slot, uint64_t pfn, int good
    host has CPUs, until one fails; the first index that failed, or count. */
 uint64_t pk_parallel(uint64_t count, int (*work)(void *job, void *own, uint64_t index), void *job, size_t own_size,
                      void (*done)(void *own));
+
+/* names.c: items (0 ... count - 1) by name. heads: the first item + 1 of each bucket, next: that which follows each. */
+typedef struct {
+    uint32_t *heads, *next;
+    uint32_t mask;
+} pk_names;
+
+/* 1, or 0: out of memory. Closed in either case. */
+int pk_names_open(pk_names *n, uint32_t count);
+void pk_names_close(pk_names *n);
+/* An item goes in front of those of its bucket. The name ends with a NUL or after `left` bytes. */
+void pk_names_put(pk_names *n, uint32_t item, const char *name, uint64_t left);
+/* The first item + 1 that may have this name, or 0; next[item] is the one behind it. */
+uint32_t pk_names_first(const pk_names *n, const char *name);
 
 /* codec.c: expanders that are kept between pages. Any thread may use them. */
 typedef struct {

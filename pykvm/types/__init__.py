@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterable
 
 from pykvm.errors import FormatError, KvmError
 from pykvm.images.hostfile import HostFile, Path
-from pykvm.types import btf, dwarf
+from pykvm.types import btf, ctf, dwarf
 from pykvm.types.layout import Types, from_json
 
 Reader = Callable[[HostFile], "Types | None"]
 
 # Tried in order on a kernel file: a new kind of type information is a file and a line here. A reader gives None
 # where the file carries none of its kind.
-READERS: tuple[Reader, ...] = (btf.read, dwarf.read)
+READERS: tuple[Reader, ...] = (btf.read, ctf.read, dwarf.read)
 
 
 def kernel_types(path: Path, names: Iterable[str] | None = None) -> Types:
@@ -27,7 +27,7 @@ def kernel_types(path: Path, names: Iterable[str] | None = None) -> Types:
     finally:
         file.close()
     if types is None:
-        raise FormatError(f"{file.path}: carries no type information (BTF, DWARF)")
+        raise FormatError(f"{file.path}: carries no type information (BTF, CTF, DWARF)")
     if names is None:
         return types
     wanted = list(names)

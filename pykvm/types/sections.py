@@ -158,6 +158,19 @@ class Elf:
         except DAMAGED as e:
             raise self._wrong(name, str(e)) from e
 
+    def linked_strings(self, name: str) -> memoryview | bytes:
+        """The strings of the section that a section links to (sh_link), be it a string table or one of symbols; empty
+        if it links to none."""
+        try:
+            header = self._headers[name]
+            for _ in range(2):
+                header = self._elf._get_section_header(header["sh_link"])
+                if header["sh_type"] == "SHT_STRTAB":
+                    return self._raw(name, header)
+        except DAMAGED as e:
+            raise self._wrong(name, str(e)) from e
+        return b""
+
     def _wrong(self, name: str, what: str) -> FormatError:
         return FormatError(f"{self._path}: section {name}: {what}")
 
