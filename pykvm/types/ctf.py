@@ -217,7 +217,8 @@ class CtfTypes(GraphTypes):
         index = ffi.new("uint32_t *")
         number = lib.pk_ctf_enumerator(self._index, name.encode("utf-8", "surrogateescape"), index)
         if number:
-            return self._values(self._record(number))[index[0]][1]
+            values = self._values(self._record(number))
+            return values[index[0]][1]
         return self.base.constant(name, default) if self.base is not None else default
 
     def struct_of(self, number: int, name: str = "") -> Struct:
