@@ -106,7 +106,6 @@ class CtfTypes(GraphTypes):
         self.base = base
         self._index_types()
         self._nodes: dict[int, Node] = {0: VOID}
-        self._scratch: Any = ffi.new("pk_ctf_type *")
         if pointer_size is None:
             longs = (self.node(self.find(name, graph.INT)).size for name in LONG)
             self.pointer_size = next((size for size in longs if size), 8)
@@ -217,8 +216,7 @@ class CtfTypes(GraphTypes):
         index = ffi.new("uint32_t *")
         number = lib.pk_ctf_enumerator(self._index, name.encode("utf-8", "surrogateescape"), index)
         if number:
-            values = self._values(self._record(number))
-            return values[index[0]][1]
+            return int(self._values(self._record(number))[index[0]][1])
         return self.base.constant(name, default) if self.base is not None else default
 
     def struct_of(self, number: int, name: str = "") -> Struct:
@@ -229,8 +227,9 @@ class CtfTypes(GraphTypes):
     # -- records ------------------------------------------------------------------------------------------------
 
     def _record(self, number: int) -> Any:
-        """One of this CTF's own types, until the next is asked for; None if there is none of that number."""
-        return self._scratch if lib.pk_ctf_get(self._index, number, self._scratch) else None
+        """One of this CTF's own types (pk_ctf_type), or None if there is none of that number."""
+        record = ffi.new("pk_ctf_type *")
+        return record if lib.pk_ctf_get(self._index, number, record) else None
 
     def _values(self, record: Any) -> list[tuple[int, int]]:
         """(reference to the name, value) of an enum's constants."""
