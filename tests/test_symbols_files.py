@@ -258,7 +258,7 @@ def test_nm(names_dump: Write, capfd: pytest.CaptureFixture[str]) -> None:
 
 
 def test_notes() -> None:
-    from pykvm.symbols.elf import build_id
+    from pykvm.images.notes import build_id
 
     good = note(b"Xen", 6, b"abc") + note(b"GNU", 3, b"\x12\x34")
     assert build_id(good, "<") == "1234"

@@ -13,6 +13,8 @@ from pykvm.images.vmcoreinfo import MAX_SIZE, VmcoreInfo
 
 MAX_NOTES = 16 << 20  # of all segments; a CPU takes less than a KB
 MAX_CPUS = 1 << 13
+NT_GNU_BUILD_ID = 3
+MAX_ID_NOTES = 1 << 16  # of a kernel file
 # Version, size, 18 registers, 10 segments and descriptor tables of 24 bytes, CR0 to CR4.
 QEMU_STATE = 8 + 18 * 8 + 10 * 24 + 5 * 8
 QEMU_CR3 = QEMU_STATE - 16
@@ -45,14 +47,29 @@ def read(segments: Iterable[bytes], order: str) -> Notes:
     return Notes(info, tuple(cpus))
 
 
+def build_id(raw: bytes, order: str) -> str | None:
+    """The linker's BUILD-ID among the notes of a kernel file or of its memory, in hexadecimal; None if it is not there.
+    order: struct's."""
+    for kind, name, data in _walk(raw, order):
+        if kind == NT_GNU_BUILD_ID and name == b"GNU" and 0 < len(data) <= 64:
+            return data.hex()
+    return None
+
+
 def _notes(raw: bytes, order: str) -> Iterator[tuple[bytes, bytes]]:
     """(name, contents) of each note."""
+    for _, name, data in _walk(raw, order):
+        yield name, data
+
+
+def _walk(raw: bytes, order: str) -> Iterator[tuple[int, bytes, bytes]]:
+    """(type, name, contents) of each note; what is cut short ends it."""
     at = 0
     while at + 12 <= len(raw):
-        namesz, descsz, _ = struct.unpack_from(order + "III", raw, at)
+        namesz, descsz, kind = struct.unpack_from(order + "III", raw, at)
         name_at = at + 12
         desc_at = name_at + (namesz + 3 & ~3)
         if desc_at + descsz > len(raw):
             return
-        yield raw[name_at : name_at + namesz].rstrip(b"\0"), raw[desc_at : desc_at + descsz]
+        yield kind, raw[name_at : name_at + namesz].rstrip(b"\0"), raw[desc_at : desc_at + descsz]
         at = desc_at + (descsz + 3 & ~3)

@@ -14,6 +14,7 @@ from elftools.elf.elffile import ELFFile
 
 from pykvm.errors import FormatError, KvmError
 from pykvm.images.hostfile import HostFile
+from pykvm.images.notes import MAX_ID_NOTES, build_id
 from pykvm.symbols.base import SymbolLayout, Symbols
 
 # e_machine to kd.info's machine names.
@@ -48,8 +49,6 @@ DAMAGED = (
     LookupError, NotImplementedError, RecursionError, TypeError, ValueError,
 )  # fmt: skip
 MAX_SECTIONS = 1 << 14
-MAX_NOTES = 1 << 16  # bytes of a note section that are looked at
-NT_GNU_BUILD_ID = 3
 SHF_WRITE, SHF_ALLOC, SHF_EXECINSTR = 1, 2, 4
 # nm(1)'s letters for what is in no section of the file, and for weak and other special symbols.
 _NO_SECTION = {SHN_UNDEF: "u", SHN_ABS: "a", SHN_COMMON: "c"}
@@ -181,23 +180,9 @@ def _contents(file: HostFile, sections: Sequence[Any]) -> Callable[[int, int], b
 def _build_id(file: HostFile, sections: Sequence[Any], order: str) -> str | None:
     for header in sections:
         if header["sh_type"] == "SHT_NOTE":
-            found = build_id(file.pread(header["sh_offset"], min(header["sh_size"], MAX_NOTES)), order)
+            found = build_id(file.pread(header["sh_offset"], min(header["sh_size"], MAX_ID_NOTES)), order)
             if found is not None:
                 return found
-    return None
-
-
-def build_id(notes: bytes, order: str) -> str | None:
-    """The linker's BUILD-ID among notes (elf(5)), in hexadecimal; None if it is not there. order: struct's."""
-    at = 0
-    while at + 12 <= len(notes):
-        namesz, descsz, kind = struct.unpack_from(order + "III", notes, at)
-        name, desc = at + 12, at + 12 + (namesz + 3 & ~3)
-        if desc + descsz > len(notes):
-            return None
-        if kind == NT_GNU_BUILD_ID and notes[name : name + namesz] == b"GNU\0" and 0 < descsz <= 64:
-            return notes[desc : desc + descsz].hex()
-        at = desc + (descsz + 3 & ~3)
     return None
 
 

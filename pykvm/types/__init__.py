@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from importlib import import_module
 
 from pykvm.errors import FormatError, KvmError
 from pykvm.images.hostfile import HostFile, Path
-from pykvm.types import btf, ctf, dwarf
 from pykvm.types.layout import Types, from_json
 
 Reader = Callable[[HostFile], "Types | None"]
 
-# Tried in order on a kernel file: a new kind of type information is a file and a line here. A reader gives None
-# where the file carries none of its kind.
-READERS: tuple[Reader, ...] = (btf.read, ctf.read, dwarf.read)
+# Tried in order on a kernel file: a new kind of type information is a file with a Reader `read`, and its name here. A
+# reader gives None where the file carries none of its kind. They are loaded when they are needed: pyelftools is large.
+READERS = ("btf", "ctf", "dwarf")
 
 
 def kernel_types(path: Path, names: Iterable[str] | None = None) -> Types:
@@ -39,7 +39,8 @@ def kernel_types(path: Path, names: Iterable[str] | None = None) -> Types:
 
 def of_file(file: HostFile) -> Types | None:
     """The types of an open kernel file, which may be closed afterwards; None if it carries none."""
-    for reader in READERS:
+    for name in READERS:
+        reader: Reader = import_module(f"pykvm.types.{name}").read
         types = reader(file)
         if types is not None:
             return types

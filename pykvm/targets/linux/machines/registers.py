@@ -14,14 +14,13 @@ from typing import NamedTuple
 
 from pykvm.errors import KvmError
 from pykvm.images.base import Image
-from pykvm.images.notes import Cpu
+from pykvm.images.notes import MAX_ID_NOTES, Cpu, build_id
 from pykvm.images.vmcoreinfo import VmcoreInfo
 from pykvm.machines import i386, x86_64
 from pykvm.memory import Memory
 from pykvm.records import text
 from pykvm.symbols import scan
 from pykvm.symbols.base import Symbols
-from pykvm.symbols.elf import MAX_NOTES, build_id
 from pykvm.symbols.kallsyms import Kernel
 from pykvm.targets.linux.machines import x86
 from pykvm.targets.linux.machines.platform import Platform, Tables
@@ -221,7 +220,7 @@ class _Names:
         release = text(self.memory.read_cstr(at + offset + RELEASE, 65))
         lines = {"OSRELEASE": release, "PAGESIZE": str(PAGE)}
         start, stop = find("__start_notes"), find("__stop_notes")
-        if start is not None and stop is not None and 0 < stop - start <= MAX_NOTES:
+        if start is not None and stop is not None and 0 < stop - start <= MAX_ID_NOTES:
             told = build_id(self.memory.read(start, stop - start), "<" if self.platform.byteorder == "little" else ">")
             lines |= {} if told is None else {"BUILD-ID": told}
         lines |= {"SYMBOL(init_uts_ns)": f"{at:x}", "OFFSET(uts_namespace.name)": str(offset)}

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pykvm.errors import FormatError, KvmError
 from pykvm.images.base import Image
+from pykvm.images.notes import MAX_ID_NOTES, build_id
 from pykvm.memory import Memory
 from pykvm.records import text
 from pykvm.symbols.base import Symbols
-from pykvm.symbols.elf import MAX_NOTES, build_id
 from pykvm.targets.base import Parts
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ def _in_memory(target: Linux, symbols: Symbols, memory: Memory) -> Identity:
     start, stop, at = (symbols.find(name) for name in ("__start_notes", "__stop_notes", "linux_banner"))
     try:
         if start is not None and stop is not None and start.value < stop.value:
-            notes = memory.read(start.value, min(stop.value - start.value, MAX_NOTES))
+            notes = memory.read(start.value, min(stop.value - start.value, MAX_ID_NOTES))
             found = build_id(notes, "<" if target.byteorder == "little" else ">")
     except KvmError:
         pass  # not in the dump
