@@ -356,6 +356,16 @@ def test_names_of_symbols(version: int, order: str, link: int, tmp_path: Path) -
             kernel_types(path)
 
 
+def test_too_many_names_of_symbols(tmp_path: Path) -> None:
+    path = tmp_path / "kernel"
+    raw = bytearray(elf_of(proc(), b"\0"))
+    (headers,) = struct.unpack_from("<Q", raw, 40)
+    struct.pack_into("<Q", raw, headers + 3 * 64 + 32, 1 << 40)
+    path.write_bytes(raw)
+    with pytest.raises(FormatError, match=r"section \.SUNW_ctf: 1099511627776 bytes of strings \(at most 67108864\)"):
+        kernel_types(path)
+
+
 # -- files ------------------------------------------------------------------------------------------------------
 
 

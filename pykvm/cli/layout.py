@@ -12,7 +12,9 @@ HELP = "structure layouts from a kernel's type information, as a file for --layo
 
 def setup(parser: argparse.ArgumentParser) -> None:
     """The flags."""
-    parser.add_argument("kernel", metavar="KERNEL", help="a kernel with BTF or DWARF, or a file of BTF alone")
+    parser.add_argument(
+        "kernel", metavar="KERNEL", help="a kernel with BTF, CTF or DWARF, or a file of BTF or CTF alone"
+    )
     parser.add_argument("names", metavar="STRUCT", nargs="*", help="only these structures")
 
 

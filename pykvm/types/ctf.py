@@ -291,4 +291,4 @@ def read(file: HostFile, base: CtfTypes | None = None) -> CtfTypes | None:
     data = elf.section(SECTION, MAX_SIZE) if elf is not None else None
     if elf is None or data is None or (base is None and _has_parent(data) and ".debug_info" in elf):
         return None
-    return CtfTypes(data, file.path, elf.pointer_size, elf.linked_strings(SECTION), base)
+    return CtfTypes(data, file.path, elf.pointer_size, elf.linked_strings(SECTION, MAX_SIZE), base)

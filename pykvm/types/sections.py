@@ -158,14 +158,16 @@ class Elf:
         except DAMAGED as e:
             raise self._wrong(name, str(e)) from e
 
-    def linked_strings(self, name: str) -> memoryview | bytes:
+    def linked_strings(self, name: str, limit: int = MAX_EXPANDED) -> memoryview | bytes:
         """The strings of the section that a section links to (sh_link), be it a string table or one of symbols; empty
-        if it links to none."""
+        if it links to none. FormatError if they are not within the file, or more than `limit` bytes."""
         try:
             header = self._headers[name]
             for _ in range(2):
                 header = self._elf._get_section_header(header["sh_link"])
                 if header["sh_type"] == "SHT_STRTAB":
+                    if header["sh_size"] > limit:
+                        raise self._wrong(name, f"{header['sh_size']} bytes of strings (at most {limit})")
                     return self._raw(name, header)
         except DAMAGED as e:
             raise self._wrong(name, str(e)) from e
