@@ -22,7 +22,7 @@ static int levels_make_sense(const pk_level *levels, size_t n)
     for (size_t i = 0; i < n; i++) {
         const pk_level *l = &levels[i];
         if ((l->entry_size != 4 && l->entry_size != 8) || l->bits == 0 || l->shift + l->bits > 64 || l->lshift > 63 ||
-            l->high_shift > 63)
+            l->high_shift > 63 || l->wide_shift > 63 || (l->wide_shift != 0 && l->wide_shift < l->shift))
             return 0;
         if (i > 0 && l->shift + l->bits > levels[i - 1].shift)
             return 0;
@@ -155,6 +155,16 @@ static int is_leaf(const pk_level *l, uint64_t entry)
     return l->leaf_mask != 0 && ((l->flags & PK_LEAF_UNLESS) ? !same : same);
 }
 
+static int is_wide(const pk_level *l, uint64_t entry)
+{
+    return l->wide_shift != 0 && (entry & l->wide_mask) == l->wide_value;
+}
+
+static int is_refused(const pk_level *l, uint64_t entry)
+{
+    return l->refuse_mask != 0 && (entry & l->refuse_mask) == l->refuse_value;
+}
+
 static uint64_t address_in(const pk_level *l, uint64_t entry, uint64_t mask)
 {
     return (entry & mask) << l->lshift | (entry & l->high_mask) << l->high_shift;
@@ -186,11 +196,12 @@ static int walk(const pk_mmu *mmu, const pk_image *image, uint64_t va, uint64_t 
             fault->table = at;
             return 0;
         }
-        if (!is_present(l, entry))
+        if (!is_present(l, entry) || is_refused(l, entry))
             return 0;
         if (i + 1 == mmu->nlevels || is_leaf(l, entry)) {
-            const uint64_t inside = ((uint64_t)1 << l->shift) - 1;
-            *pa = (address_in(l, entry, l->page_mask) & ~inside) | (va & inside);
+            const int wide = is_wide(l, entry);
+            const uint64_t inside = ((uint64_t)1 << (wide ? l->wide_shift : l->shift)) - 1;
+            *pa = (address_in(l, entry, wide ? l->wide_page_mask : l->page_mask) & ~inside) | (va & inside);
             *left = inside - (va & inside) + 1;
             return 1;
         }

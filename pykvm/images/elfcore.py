@@ -18,10 +18,12 @@ from pykvm.images.notes import MAX_NOTES
 
 ET_CORE = 4
 PT_LOAD, PT_NOTE = 1, 4
+PT_DUMP_DELTA = 0x6FB5D000  # FreeBSD's: p_vaddr of the kernel lies at p_paddr (arm; proposed for amd64 since 13.1)
+EI_OSABI, OSABI_STANDALONE = 7, 255  # FreeBSD's full dumps have that
 PN_XNUM = 0xFFFF
 MAX_PHDRS = 1 << 17
 # e_machine (elf(5)) to kd.info's machine names.
-MACHINES = {3: "i386", 40: "arm", 62: "x86_64", 183: "aarch64", 243: "riscv64", 21: "powerpc64", 22: "s390x"}
+MACHINES = {3: "i386", 8: "mips", 40: "arm", 62: "x86_64", 183: "aarch64", 243: "riscv64", 21: "powerpc64", 22: "s390x"}
 
 
 class Phdr(NamedTuple):
@@ -33,6 +35,13 @@ class Phdr(NamedTuple):
     paddr: int
     filesz: int
     memsz: int
+
+
+class ElfCore(NamedTuple):
+    """What an ELF header says beside where memory lies: EI_OSABI, and (virtual, physical) of each PT_DUMP_DELTA."""
+
+    osabi: int
+    deltas: tuple[tuple[int, int], ...]
 
 
 class Shape(NamedTuple):
@@ -76,6 +85,7 @@ def probe(files: Sequence[HostFile]) -> Image | None:
         found,
         machine=MACHINES.get(fields[1], f"ELF machine {fields[1]}"),
         byteorder="little" if shape.order == "<" else "big",
+        header=ElfCore(ident[EI_OSABI], tuple((p.vaddr, p.paddr) for p in phdrs if p.type == PT_DUMP_DELTA)),
         declared=sum(e.size for e in found if e.file != LEFT_OUT),
         notes=notes.read(note_segments(file, phdrs), shape.order),
     )

@@ -12,12 +12,25 @@ PRESENT_UNLESS = int(lib.PK_PRESENT_UNLESS)
 LEAF_UNLESS = int(lib.PK_LEAF_UNLESS)
 
 
+class Wide(NamedTuple):
+    """Pages of another size than their level's, each of whose entries says the same (pk_level in decl/mmu.h)."""
+
+    shift: int
+    mask: int
+    value: int
+    page_mask: int
+
+
+NO_WIDE = Wide(0, 0, 0, 0)
+
+
 class Level(NamedTuple):
     """One level of a radix tree, from the top down (pk_level in decl/mmu.h).
 
     An entry is present if entry & present[0] == present[1]; above the last level it is a page if
     entry & leaf[0] == leaf[1]; `unless` turns tests round (PRESENT_UNLESS, LEAF_UNLESS). Addresses are
-    (entry & mask) << lshift, with (entry & high[0]) << high[1] for top bits that are kept elsewhere.
+    (entry & mask) << lshift, with (entry & high[0]) << high[1] for top bits that are kept elsewhere. A page whose
+    entry & wide.mask == wide.value is of 1 << wide.shift bytes; entry & refuse[0] == refuse[1] is no entry.
     """
 
     shift: int
@@ -30,6 +43,8 @@ class Level(NamedTuple):
     lshift: int = 0
     unless: int = 0
     high: tuple[int, int] = (0, 0)
+    wide: Wide = NO_WIDE
+    refuse: tuple[int, int] = (0, 0)
 
 
 class Root(NamedTuple):
@@ -54,8 +69,8 @@ def radix(roots: Iterable[Root], levels: Sequence[Level], byteorder: str) -> Any
 
 def _level(v: Level) -> tuple[int, ...]:
     """A pk_level, member by member."""
-    masks = (*v.present, *v.leaf, v.table_mask, v.page_mask, v.high[0])
-    return (v.shift, v.bits, v.entry_size, v.lshift, v.unless, v.high[1], 0, *masks)
+    masks = (*v.present, *v.leaf, v.table_mask, v.page_mask, v.high[0], *v.wide[1:], *v.refuse)
+    return (v.shift, v.bits, v.entry_size, v.lshift, v.unless, v.high[1], v.wide.shift, 0, *masks)
 
 
 class PmegShape(NamedTuple):

@@ -34,7 +34,7 @@ MACHINES = {
     "EM_68K": "m68k",
     "EM_ALPHA": "alpha",
 }
-WIDE = {"riscv32": "riscv64", "s390": "s390x"}  # where ELFCLASS64 makes another machine
+WIDE = {"riscv32": "riscv64", "s390": "s390x", "mips": "mips64"}  # where ELFCLASS64 makes another machine
 OLF_MAGIC = b"\x7fOLF"  # OpenBSD's spelling of ELF, <sys/exec_olf.h>
 # symbol_at: NOTYPE, OBJECT, FUNC, GNU_IFUNC; defined in a section (not SHN_UNDEF, SHN_ABS, SHN_COMMON).
 _ADDR_TYPES = 1 << 0 | 1 << 1 | 1 << 2 | 1 << 10

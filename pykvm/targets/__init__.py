@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pykvm.images.base import Image
 from pykvm.symbols.base import Symbols
-from pykvm.targets import linux, mirbsd
+from pykvm.targets import freebsd, linux, mirbsd
 from pykvm.targets.base import Probe, Target
 
-# Tried in order; a new kernel is a file and a line here.
-KERNELS: tuple[Probe, ...] = (linux.probe, mirbsd.probe)
+# Tried in order (Linux's searches the memory of cores that say nothing of themselves); a new kernel is a file and a line here.
+KERNELS: tuple[Probe, ...] = (freebsd.probe, linux.probe, mirbsd.probe)
 
 
 def recognise(image: Image, symbols: Symbols | None) -> Target | None:

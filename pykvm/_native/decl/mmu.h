@@ -18,7 +18,10 @@ typedef struct {
    present_value; it is a leaf on the last level, or if leaf_mask is not 0 and
    (e & leaf_mask) == leaf_value; in `flags` both tests can be turned round.
    The address in an entry is (e & mask) << lshift, joined by
-   (e & high_mask) << high_shift where a format keeps top bits at the bottom. */
+   (e & high_mask) << high_shift where a format keeps top bits at the bottom.
+   If wide_shift is not 0, a leaf with (e & wide_mask) == wide_value is one of the
+   entries of a page of 1 << wide_shift bytes, whose address is e & wide_page_mask.
+   An entry with (e & refuse_mask) == refuse_value is none, if refuse_mask is not 0. */
 enum { PK_PRESENT_UNLESS = 1, PK_LEAF_UNLESS = 2 };
 
 typedef struct {
@@ -28,12 +31,15 @@ typedef struct {
     uint8_t lshift;
     uint8_t flags;
     uint8_t high_shift;
-    uint16_t reserved;
+    uint8_t wide_shift;
+    uint8_t reserved;
     uint64_t present_mask, present_value;
     uint64_t leaf_mask, leaf_value;
     uint64_t table_mask;
     uint64_t page_mask;
     uint64_t high_mask;
+    uint64_t wide_mask, wide_value, wide_page_mask;
+    uint64_t refuse_mask, refuse_value;
 } pk_level;
 
 /* Sun's MMU of the sun4 and sun4c: segments name page map entry groups. */

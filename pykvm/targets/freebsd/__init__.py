@@ -1,0 +1,20 @@
+"""FreeBSD and DragonFly: minidumps, and full dumps of FreeBSD."""
+
+from __future__ import annotations
+
+from pykvm.images.base import Image
+from pykvm.images.elfcore import OSABI_STANDALONE, ElfCore
+from pykvm.images.minidump import Minidump
+from pykvm.symbols.base import Symbols
+from pykvm.targets.base import Target
+from pykvm.targets.freebsd.kernel import FreeBSD
+
+
+def probe(image: Image, symbols: Symbols | None) -> Target | None:
+    """FreeBSD, if the image is a minidump, or an ELF core whose header says what FreeBSD's full dumps say."""
+    header = image.header
+    if isinstance(header, Minidump):
+        return FreeBSD(image, symbols, header.shape.system)
+    if isinstance(header, ElfCore) and header.osabi == OSABI_STANDALONE and image.vmcoreinfo is None:
+        return FreeBSD(image, symbols, "FreeBSD")
+    return None

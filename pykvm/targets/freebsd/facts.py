@@ -1,0 +1,116 @@
+"""What `pykvm info` says of a FreeBSD kernel, and the load average."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from pykvm.errors import KvmError
+from pykvm.records import text
+from pykvm.targets.base import Parts
+
+if TYPE_CHECKING:
+    from pykvm.targets.freebsd.kernel import FreeBSD
+
+MAX_TEXT = 1024
+
+
+def string(parts: Parts, name: str, limit: int) -> str | None:
+    """The text in a variable (an array of char); None if it cannot be read or is empty."""
+    found = parts.symbols.find(name)
+    if found is None:
+        return None
+    try:
+        return text(parts.memory.read_cstr(found.value, limit)).rstrip("\n") or None
+    except KvmError:
+        return None
+
+
+def _order(target: FreeBSD) -> str:
+    return "<" if target.byteorder == "little" else ">"
+
+
+def loadavg(target: FreeBSD, parts: Parts) -> list[float]:
+    """struct loadavg of <sys/resource.h>: three fixpt_t, and what stands for 1. (libkvm also wants a symbol `fscale`,
+    which newer kernels do not have.)"""
+    shape = struct.Struct(_order(target) + ("3I4xq" if target.pointer_size == 8 else "3Ii"))
+    *samples, scale = shape.unpack(parts.memory.read(parts.address_of("averunnable"), shape.size))
+    if scale <= 0:
+        raise KvmError(f"can't read averunnable: fscale is {scale}")
+    return [sample / scale for sample in samples]
+
+
+def _panic(target: FreeBSD, parts: Parts) -> str | None:
+    at = parts.memory.read_ptr(parts.address_of("panicstr"))
+    return text(parts.memory.read_cstr(at, MAX_TEXT)) if at else None
+
+
+def _hostname(target: FreeBSD, parts: Parts) -> str | None:
+    """prison0.pr_hostname since 8.0, a variable before."""
+    if "prison" in target.types and parts.symbols.find("prison0") is not None:
+        prison = target.types.struct("prison")
+        for name in ("pr_hostname", "pr_host"):
+            if name in prison:
+                at = parts.address_of("prison0") + prison.offset(name)
+                return text(parts.memory.read_cstr(at, prison.field(name).size)) or None
+    return string(parts, "hostname", 256)
+
+
+def _seconds(target: FreeBSD, parts: Parts, at: int, wide: bool) -> int:
+    """A time_t: 4 bytes on i386, 8 elsewhere."""
+    return parts.memory.read_i64(at) if wide else parts.memory.read_i32(at)
+
+
+def _boot_time(target: FreeBSD, parts: Parts) -> float | None:
+    """A timeval `boottime` up to 11, since then in the current timehands, as a bintime."""
+    wide = target.machine != "i386"
+    found = parts.symbols.find("boottime")
+    if found is not None:
+        seconds = _seconds(target, parts, found.value, wide)
+        micro = parts.memory.read_i32(found.value + (8 if wide else 4))
+        return seconds + micro / 1e6 if seconds else None
+    if "timehands" not in target.types or "th_boottime" not in target.types.struct("timehands"):
+        return None
+    at = parts.memory.read_ptr(parts.address_of("timehands")) + target.types.struct("timehands").offset("th_boottime")
+    seconds = _seconds(target, parts, at, wide)
+    return seconds + parts.memory.read_u64(at + (8 if wide else 4)) / 2**64 if seconds else None
+
+
+def _dump_time(target: FreeBSD, parts: Parts) -> float | None:
+    """The last second that the kernel counted; a dump header, where there is one, says when it dumped."""
+    return _seconds(target, parts, parts.address_of("time_second"), target.machine != "i386") or None
+
+
+def _memory(target: FreeBSD, parts: Parts) -> int | None:
+    return parts.memory.read_ptr(parts.address_of("physmem")) * target.page_size or None
+
+
+FACTS: dict[str, Callable[[FreeBSD, Parts], Any]] = {
+    "hostname": _hostname,
+    "boot time": _boot_time,
+    "dump time": _dump_time,
+    "panic": _panic,
+    "cpus": lambda target, parts: parts.memory.read_i32(parts.address_of("mp_ncpus")) or None,
+    "load averages": loadavg,
+    "physical memory": _memory,
+}
+
+
+def facts(target: FreeBSD, parts: Parts) -> dict[str, Any]:
+    """Title to value, in seconds and bytes; what the dump does not have is left out."""
+    found: dict[str, Any] = {}
+    for title, read in FACTS.items():
+        try:
+            value = read(target, parts)
+        except KvmError:
+            continue
+        if value is not None:
+            found[title] = value
+    if "boot time" in found and "dump time" in found:
+        found["uptime"] = found["dump time"] - found["boot time"]
+    if target.kerndisp:
+        found["KASLR offset"] = target.kerndisp
+    if target.kernphys:
+        found["kernel loaded at"] = target.kernphys
+    return found

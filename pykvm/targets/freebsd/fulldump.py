@@ -1,0 +1,150 @@
+"""Full dumps (ELF cores of all physical memory): where the kernel's page tables are.
+
+The variable that holds the root's physical address (KPML4phys ...) is found where the kernel's image lies in memory:
+at a fixed distance from its virtual addresses before FreeBSD 13.1, since then at any multiple of 2 MB, which no dump
+says (an ELF header of PT_DUMP_DELTA is proposed). A place is right if the tables that it leads to map the variable to
+this very place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from pykvm.errors import FormatError, KvmError
+from pykvm.images.base import Image
+from pykvm.images.elfcore import ElfCore
+from pykvm.machines import arm, i386, x86_64
+from pykvm.machines.mmu import Level, Root, radix
+from pykvm.memory import Memory
+from pykvm.symbols.base import Symbols
+from pykvm.targets.base import Translation
+
+LARGE = 2 << 20  # the alignment of the kernel's image in memory
+NARROW, WIDE = 0xFFFFFFFF, (1 << 64) - 1
+MAX_PLACES = 1 << 24  # that are looked at: 32 TB of memory
+
+
+class Scheme(NamedTuple):
+    """A kind of page tables: the variable with the root's address, its size, how addresses look; `base`: what the
+    root's address may be above the physical one."""
+
+    symbol: str
+    size: int
+    levels: tuple[Level, ...]
+    mask: int
+    frame: int  # of the root's address
+    start: int = 0  # the lowest address of the kernel's half
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A machine: its schemes in the order in which they are tried; KERNBASE where the kernel file has no symbol."""
+
+    schemes: Sequence[Scheme]
+    kernbase: int
+    moves: bool = False  # the kernel's image may be anywhere in memory
+
+
+# The long descriptors' top table of four entries, as the directory pointers of PAE.
+KINDS = {
+    "x86_64": Kind(
+        (
+            Scheme("KPML4phys", 8, x86_64.levels(4), WIDE, x86_64.FRAME, 1 << 63),
+            Scheme("KPML5phys", 8, x86_64.levels(5), WIDE, x86_64.FRAME, 1 << 63),
+        ),
+        0xFFFFFFFF80000000,
+        True,
+    ),
+    "i386": Kind(
+        (
+            Scheme("IdlePDPT", 4, i386.PAE_LEVELS, NARROW, 0xFFFFFFE0),
+            Scheme("IdlePTD", 4, i386.LEVELS, NARROW, 0xFFFFF000),
+            Scheme("IdlePTD_nopae", 4, i386.LEVELS, NARROW, 0xFFFFF000),
+        ),
+        0xC0000000,
+    ),
+    "arm": Kind((Scheme("kernel_l1pa", 4, arm.FREEBSD_LEVELS, NARROW, 0xFFFFC000),), 0xC0000000),
+}
+
+
+class Place(NamedTuple):
+    """What was found: how to translate, and what a physical address of the kernel's image is above KERNBASE's."""
+
+    translation: Translation
+    displacement: int
+
+
+def find(image: Image, symbols: Symbols) -> Place:
+    """The kernel's page tables; FormatError if they are not to be found."""
+    kind = KINDS.get(image.machine or "")
+    if kind is None:
+        raise FormatError(
+            f"{image.path}: a full dump of {image.machine}: nothing is known of where its page tables are"
+        )
+    given = [s for s in kind.schemes if symbols.find(s.symbol) is not None]
+    if not given:
+        raise FormatError(f"bad namelist: {symbols.path}: has no symbol {' or '.join(s.symbol for s in kind.schemes)}")
+    base = next((s.value for s in map(symbols.find, ("kernbase", "KERNBASE")) if s is not None), kind.kernbase)
+    tried: set[int] = set()
+    for distance in _distances(image, symbols, kind, base):
+        if distance in tried:
+            continue
+        tried.add(distance)
+        for scheme in given:
+            found = _try(image, symbols[scheme.symbol], scheme, distance)
+            if found is not None:
+                return Place(found, distance + base)
+    raise FormatError(
+        f"{image.path}: no page tables of the kernel {symbols.path} in this full dump: {given[0].symbol}, at "
+        f"{symbols[given[0].symbol]:#x}, is nowhere in memory the address of tables that map it there"
+    )
+
+
+def _distances(image: Image, symbols: Symbols, kind: Kind, base: int) -> Iterator[int]:
+    """Physical minus virtual address of the kernel's image, the likeliest first."""
+    header = image.header
+    if isinstance(header, ElfCore):
+        for virtual, physical in header.deltas:
+            yield physical - virtual
+            # kernphys is where the image's first page is, which is linked 2 MB above KERNBASE.
+            yield physical - virtual - LARGE
+    yield -base
+    physaddr = symbols.find("physaddr")  # arm: where memory begins, as the kernel was linked
+    if physaddr is not None:
+        yield physaddr.value - base
+    if kind.moves:
+        seen = 0
+        for start, end in _memory(image):
+            for at in range(start & -LARGE, end, LARGE):
+                seen += 1
+                if seen > MAX_PLACES:
+                    return
+                # Of memory that begins at `at`, what is linked at KERNBASE (and at each 2 MB above).
+                yield at - base
+
+
+def _memory(image: Image) -> Iterator[tuple[int, int]]:
+    """(start, end) of all memory that the file has; holes and all: a look at each place costs little."""
+    for e in sorted(image.extents):
+        if 0 <= e.file < len(image.files):
+            yield e.addr, e.addr + min(e.size, max(0, image.files[e.file].size - e.offset))
+
+
+def _try(image: Image, symbol: int, scheme: Scheme, distance: int) -> Translation | None:
+    """The translation by tables whose address is in this variable at this distance, if they map it there."""
+    place = symbol + distance
+    try:
+        root = int.from_bytes(image.read(place, scheme.size), "little")
+    except (KvmError, ValueError):
+        return None
+    if not root or root & ~scheme.frame & (1 << 64) - 1:
+        return None
+    translation = Translation(radix([Root(scheme.start, scheme.mask, root)], scheme.levels, "little"), scheme.mask)
+    memory = Memory()
+    memory.attach(image, translation, "little", scheme.size, 1)
+    try:
+        return translation if memory.translate(symbol) == place else None
+    except KvmError:
+        return None

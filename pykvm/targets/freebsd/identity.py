@@ -1,0 +1,77 @@
+"""Whether a kernel file is that of a FreeBSD dump, and how far from its link addresses the kernel ran.
+
+The variable `version` holds the same text in both (sys/conf/newvers.sh: release, branch, who built it when and where).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from pykvm.errors import FormatError, KvmError
+from pykvm.records import text
+from pykvm.targets.base import Parts
+
+if TYPE_CHECKING:
+    from pykvm.targets.freebsd.kernel import FreeBSD
+
+MAX_VERSION = 1024
+LARGE = 2 << 20
+REACH = 1 << 31  # a kernel is linked into 2 GB and moved within them
+# At the beginning of a boot the kernel says its version: `FreeBSD 12.1-RELEASE r354233 GENERIC`.
+BANNER = re.compile(rb"^(?:FreeBSD|DragonFly) \d[^\n]*", re.MULTILINE)
+
+
+def check(target: FreeBSD, parts: Parts) -> int:
+    """How far the kernel file's symbols had to be moved; FormatError names both kernels if they are not the dump's."""
+    symbols = parts.symbols
+    at = symbols.find("version")
+    ours = (symbols.held("version", MAX_VERSION) or b"").split(b"\0")[0]
+    if parts.kernel is None or at is None or not ours:
+        return 0
+    theirs = _read(parts, at.value, len(ours) + 1)
+    if theirs is None or theirs == ours + b"\0":
+        return 0
+    for distance in _distances(target, parts):
+        if _read(parts, at.value + distance, len(ours) + 1) == ours + b"\0":
+            symbols.slide(at.value & -REACH, distance)
+            return distance
+    shown = _told(target, parts, at.value)
+    raise FormatError(
+        f"bad namelist: {parts.kernel.path} is not the kernel of {parts.image.path}: it is {_line(ours)!r}; "
+        + (f"the dump's is {shown!r}" if shown else f"the dump has no version text at {at.value:#x}")
+    )
+
+
+def _read(parts: Parts, at: int, n: int) -> bytes | None:
+    try:
+        return parts.memory.read(at, n)
+    except KvmError:
+        return None
+
+
+def _distances(target: FreeBSD, parts: Parts) -> list[int]:
+    """Where else the kernel may be: where a powerpc64's header says, or at any multiple of 2 MB near by."""
+    found = []
+    header, linked = parts.image.header, parts.symbols.find("__startkernel")
+    start = getattr(header, "values", {}).get("startkernel")
+    if start and linked is not None:
+        found.append(start - linked.value)
+    if target.pointer_size == 8:
+        found += [sign * step for step in range(LARGE, REACH, LARGE) for sign in (1, -1)]
+    return found
+
+
+def _told(target: FreeBSD, parts: Parts, at: int) -> str | None:
+    """What the dump says of its kernel: at the place of the file's version text, or in its message buffer."""
+    here = (_read(parts, at, 256) or b"").split(b"\0")[0]
+    if BANNER.match(here):
+        return _line(here)
+    header = parts.image.header
+    size = min(getattr(header, "values", {}).get("msgbufsize", 0), 1 << 20)
+    said = BANNER.search(parts.image.files[0].pread(header.msgbuf, size)) if size else None
+    return _line(said[0]) if said is not None else None
+
+
+def _line(raw: bytes) -> str:
+    return text(raw).split("\n")[0][:160]

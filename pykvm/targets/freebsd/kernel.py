@@ -1,0 +1,84 @@
+"""The FreeBSD target: what it is, and which file answers what."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pykvm.errors import FormatError
+from pykvm.images.base import Image
+from pykvm.images.minidump import Minidump
+from pykvm.symbols.base import Symbols
+from pykvm.targets.base import Message, Parts, Target, Translation
+from pykvm.targets.freebsd import facts, fulldump, identity, msgbuf, platform
+from pykvm.targets.freebsd.types import KernelTypes
+
+# Kernel files' machines (pykvm.symbols.elf) where a dump's header has one word for two.
+SAME = {"mips64": "mips"}
+
+
+class FreeBSD(Target):
+    """FreeBSD (or DragonFly) on one of its machines.
+
+    `kerndisp` is what kvm_kerndisp(3) means: how far the kernel runs above the addresses that it was linked at;
+    `kernphys` the physical address that KERNBASE stands for in a full dump, None where it was not needed.
+    """
+
+    def __init__(self, image: Image, symbols: Symbols | None, system: str) -> None:
+        super().__init__()
+        self.system = system
+        self.machine = image.machine or ""
+        self.byteorder = image.byteorder or "little"
+        self.kerndisp = 0
+        self.kernphys: int | None = None
+        if symbols is not None and SAME.get(symbols.machine or "") == self.machine:
+            self.machine = symbols.machine or self.machine
+        known = platform.PLATFORMS.get(self.machine)
+        self.pointer_size = known.pointer_size if known is not None else 8
+        if isinstance(image.header, Minidump):
+            self.page_size = image.header.page_size
+
+    def translation(self, image: Image, symbols: Symbols | None) -> Translation | None:
+        if symbols is not None:
+            _refuse_foreign(image, symbols)
+        if isinstance(image.header, Minidump):
+            return platform.minidump(image, image.header, self.pointer_size)
+        if symbols is None:
+            return None
+        found = fulldump.find(image, symbols)
+        self.kernphys = found.displacement
+        return found.translation
+
+    def check(self, parts: Parts) -> None:
+        """See that the kernel file is the dump's, or move its symbols to where the kernel ran."""
+        self.types = KernelTypes(parts)
+        self.kerndisp = identity.check(self, parts)
+
+    def release(self, parts: Parts) -> tuple[str | None, str | None]:
+        return facts.string(parts, "osrelease", 64), facts.string(parts, "version", identity.MAX_VERSION)
+
+    def facts(self, parts: Parts) -> dict[str, Any]:
+        return facts.facts(self, parts)
+
+    def loadavg(self, parts: Parts) -> list[float]:
+        return facts.loadavg(self, parts)
+
+    def dmesg(self, parts: Parts) -> bytes:
+        return msgbuf.read(self, parts)
+
+    def messages(self, parts: Parts) -> Any:
+        return map(_message, msgbuf.read(self, parts).splitlines())
+
+
+def _message(line: bytes) -> Message:
+    """A line of the message buffer. What came through the console or log(9) begins with <priority>."""
+    head, bracket, rest = line.partition(b">")
+    if bracket and head[:1] == b"<" and head[1:].isdigit() and len(head) <= 5:
+        return Message(None, int(head[1:]), rest)
+    return Message(None, None, line)
+
+
+def _refuse_foreign(image: Image, symbols: Symbols) -> None:
+    machine = SAME.get(symbols.machine or "", symbols.machine)
+    if machine not in (None, image.machine) or symbols.byteorder not in (None, image.byteorder):
+        what = symbols.machine if machine != image.machine else f"{symbols.byteorder}-endian"
+        raise FormatError(f"bad namelist: {symbols.path} is of {what}, the dump {image.path} of {image.machine}")

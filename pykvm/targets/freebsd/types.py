@@ -1,0 +1,71 @@
+"""The structures of a FreeBSD kernel: what is given, and what its file carries, read when it is asked for first."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from pykvm.errors import KvmError
+from pykvm.targets.base import Parts
+from pykvm.types import of_file
+from pykvm.types.graph import GraphTypes
+from pykvm.types.layout import Struct, Types
+
+
+class KernelTypes(Types):
+    """Types of a kernel file (CTF, DWARF), behind those of a layout file."""
+
+    def __init__(self, parts: Parts) -> None:
+        super().__init__(parts.kernel.path if parts.kernel is not None else parts.image.path)
+        self._file = parts.kernel
+        self._carried: Types | None = None
+        self._lock = threading.Lock()
+        self._why = f"{self.source}: carries no type information (CTF, DWARF)"
+
+    @property
+    def carried(self) -> Types:
+        """The kernel file's own; none if it has none, or none that can be read."""
+        with self._lock:
+            if self._carried is None:
+                found = None
+                if self._file is not None:
+                    try:
+                        found = of_file(self._file)
+                    except KvmError as e:
+                        self._why = f"the kernel's types cannot be read: {e}"
+                if isinstance(found, GraphTypes):
+                    found.given = self._structs
+                self._carried = found if found is not None else Types()
+        return self._carried
+
+    def struct(self, name: str) -> Struct:
+        found = self.get(name)
+        if found is None:
+            source = self.carried.source
+            raise KvmError(f"struct {name}: {f'not in the types of {source}' if source else self._why}")
+        return found
+
+    def enumerators(self, name: str) -> Mapping[str, int]:
+        return self.carried.enumerators(name)
+
+    def constant(self, name: str, default: int | None = None) -> int | None:
+        return self.carried.constant(name, default)
+
+    def bodies(self, names: Iterable[str] | None = None) -> Iterator[tuple[str, dict[str, Any]]]:
+        for name in self if names is None else names:
+            yield from super().bodies([name]) if name in self._structs else self.carried.bodies([name])
+
+    def __getitem__(self, name: str) -> Struct:
+        own = self._structs.get(name)
+        return own if own is not None else self.carried[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._structs or name in self.carried
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self._structs
+        yield from (name for name in self.carried if name not in self._structs)
+
+    def __len__(self) -> int:
+        return len(set(self._structs) | set(self.carried))
