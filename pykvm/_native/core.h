@@ -61,8 +61,9 @@ static inline void pk_set_fault(pk_fault *f, int status, uint64_t addr, int os_e
 /* image.c */
 typedef struct {
     int fd;
+    uint64_t start;         /* of its contents in the host's file */
     uint64_t size;
-    const uint8_t *map;     /* NULL where the host could not map it */
+    const uint8_t *map;     /* of its contents; NULL where the host could not map it */
 } pk_file;
 
 /* A piece of an image in the host's memory. With `seq` it is that piece only as

@@ -21,13 +21,19 @@ pk_image *pk_image_ref(pk_image *image)
     return image;
 }
 
+/* A map begins where the host's file does: not everywhere else it could. */
+static const uint8_t *whole_map(const pk_file *file)
+{
+    return file->map - file->start;
+}
+
 void pk_image_unref(pk_image *image)
 {
     if (image == NULL || atomic_fetch_sub(&image->refs, 1) != 1)
         return;
     for (uint32_t i = 0; i < image->nfiles; i++) {
         if (image->files[i].map != NULL)
-            munmap((void *)image->files[i].map, (size_t)image->files[i].size);
+            munmap((void *)whole_map(&image->files[i]), (size_t)(image->files[i].start + image->files[i].size));
         close(image->files[i].fd);
     }
     free(image->files);
@@ -37,6 +43,11 @@ void pk_image_unref(pk_image *image)
 }
 
 int pk_image_add_file(pk_image *image, int fd, uint64_t size, int map)
+{
+    return pk_image_add_part(image, fd, 0, size, map);
+}
+
+int pk_image_add_part(pk_image *image, int fd, uint64_t start, uint64_t size, int map)
 {
     pk_file *files = realloc(image->files, (image->nfiles + 1) * sizeof(*files));
     pk_file *file;
@@ -48,13 +59,14 @@ int pk_image_add_file(pk_image *image, int fd, uint64_t size, int map)
     file->fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
     if (file->fd < 0)
         return -errno;
+    file->start = start;
     file->size = size;
     file->map = NULL;
-    if (map && size > 0 && size <= SIZE_MAX) {
+    if (map && size > 0 && start <= SIZE_MAX && size <= SIZE_MAX - start) {
         /* A 32-bit host cannot map a large file: reads then go through pread. */
-        void *p = mmap(NULL, (size_t)size, PROT_READ, MAP_SHARED, file->fd, 0);
+        void *p = mmap(NULL, (size_t)(start + size), PROT_READ, MAP_SHARED, file->fd, 0);
         if (p != MAP_FAILED)
-            file->map = p;
+            file->map = (const uint8_t *)p + start;
     }
     return (int)image->nfiles++;
 }
@@ -78,7 +90,8 @@ void pk_image_release(const pk_image *image)
     /* The mappings are shared and never written to: nothing can be lost. */
     for (uint32_t i = 0; i < image->nfiles; i++)
         if (image->files[i].map != NULL)
-            madvise((void *)image->files[i].map, (size_t)image->files[i].size, MADV_DONTNEED);
+            madvise((void *)whole_map(&image->files[i]), (size_t)(image->files[i].start + image->files[i].size),
+                    MADV_DONTNEED);
 #else
     (void)image;
 #endif
@@ -126,8 +139,9 @@ uint64_t pk_file_move(const pk_file *file, uint64_t off, void *rbuf, const void 
     }
     while (done < n) {
         size_t want = n - done > (1u << 30) ? 1u << 30 : (size_t)(n - done);
-        ssize_t r = rbuf != NULL ? pread(file->fd, (char *)rbuf + done, want, (off_t)(off + done))
-                                 : pwrite(file->fd, (const char *)wbuf + done, want, (off_t)(off + done));
+        ssize_t r = rbuf != NULL ? pread(file->fd, (char *)rbuf + done, want, (off_t)(file->start + off + done))
+                                 : pwrite(file->fd, (const char *)wbuf + done, want,
+                                          (off_t)(file->start + off + done));
         if (r < 0) {
             if (errno == EINTR)
                 continue;

@@ -232,7 +232,7 @@ def _build(files: Sequence[HostFile], memory: Sequence[Extent] | Pages | Packed)
     if core == ffi.NULL:
         raise KvmError("out of memory")
     for file in files:
-        got = lib.pk_image_add_file(core, file.fd, file.size, file.readable)
+        got = lib.pk_image_add_part(core, file.fd, file.start, file.size, file.readable)
         if got < 0:
             raise KvmError(f"{file.path}: {os.strerror(-got)}")
     if isinstance(memory, Pages):

@@ -47,6 +47,36 @@ class _Zstd:
                 return out
 
 
+class _First:
+    """The first gzip member or zstd frame in a part of a file: what follows it there does not belong to it."""
+
+    INPUT = 1024  # as above
+
+    def __init__(self, fd: int, part: tuple[int, int], scheme: str) -> None:
+        import zlib
+
+        import zstandard
+
+        self.fd, self.at, self.end = fd, part[0], sum(part)
+        self.stream: Any = zlib.decompressobj(31) if scheme == "gzip" else zstandard.ZstdDecompressor().decompressobj()
+
+    def tell(self) -> int:
+        """How far the file has been read."""
+        return self.at
+
+    def read(self, size: int) -> bytes:
+        """The next piece (of any size), or b"" at the end."""
+        while not self.stream.eof:
+            data = os.pread(self.fd, min(self.INPUT, self.end - self.at), self.at)
+            if not data:
+                raise EOFError
+            self.at += len(data)
+            out: bytes = self.stream.decompress(data)
+            if out:
+                return out
+        return b""
+
+
 # The libraries are loaded for files that need them: most dumps do not.
 def _gzip(raw: IO[bytes]) -> Any:
     import gzip
@@ -92,10 +122,11 @@ def scheme_of(start: bytes) -> str | None:
     return next((name for name, magic, _ in SCHEMES if start.startswith(magic)), None)
 
 
-def expand(fd: int, path: str, scheme: str) -> int:
+def expand(fd: int, path: str, scheme: str, part: tuple[int, int] | None = None) -> int:
     """Expand a compressed file; a new descriptor, of a temporary file (in $TMPDIR) that is already unlinked.
 
-    Blocks of zeros become holes. FormatError for a damaged or cut stream, KvmError when the disk is full.
+    part: (offset, size) of a gzip or zstd stream in a file that has more. Blocks of zeros become holes.
+    FormatError for a damaged or cut stream, KvmError when the disk is full.
     """
     opener = next(op for name, _, op in SCHEMES if name == scheme)
     if opener is None:
@@ -105,7 +136,11 @@ def expand(fd: int, path: str, scheme: str) -> int:
     with os.fdopen(os.dup(fd), "rb") as raw, tempfile.TemporaryFile(prefix="pykvm-") as out:
         raw.seek(0)
         try:
-            _copy(opener(raw), out.fileno(), lambda: progress.update(raw.tell()))
+            if part is not None:
+                first = _First(fd, part, scheme)
+                _copy(first, out.fileno(), lambda: progress.update(first.tell()))
+            else:
+                _copy(opener(raw), out.fileno(), lambda: progress.update(raw.tell()))
         except OSError as e:
             # gzip and bz2 report damage as an OSError without a number.
             if e.errno is None:

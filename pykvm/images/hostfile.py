@@ -7,6 +7,7 @@ import mmap
 import os
 import stat
 from collections.abc import Iterator
+from typing import Any
 
 from pykvm.errors import FormatError, KvmError
 from pykvm.images import compressed, flattened
@@ -16,7 +17,11 @@ MAXPATHLEN = 1024
 
 
 class HostFile:
-    """An open file: `path` as given, `fd`, `size` in bytes, `writable`, `compressed` (the scheme, or None)."""
+    """An open file: `path` as given, `fd`, `size` in bytes, `writable`, `compressed` (the scheme, or None).
+
+    Only a part of the host's file may be meant: `start` is where it begins, and offsets are within it. `facts` is
+    what was around it (a dump header), for `pykvm info`.
+    """
 
     def __init__(self, path: Path, flags: int = os.O_RDONLY) -> None:
         """Open a regular file or block device; KvmError `<path>: <reason>` if that cannot be.
@@ -26,6 +31,8 @@ class HostFile:
         """
         self.path = os.fsdecode(path)
         self.compressed: str | None = None
+        self.start = 0
+        self.facts: dict[str, Any] = {}
         access = flags & os.O_ACCMODE
         self.readable = access in (os.O_RDONLY, os.O_RDWR)
         self.writable = access == os.O_RDWR
@@ -66,13 +73,24 @@ class HostFile:
         """Read an expanded file instead."""
         os.close(self.fd)
         self.fd = fd
+        self.start = 0
         self.size = os.fstat(fd).st_size
         self.compressed = scheme
+
+    def narrow(self, start: int, size: int, scheme: str | None) -> None:
+        """From now on only this part counts, expanded if it is compressed."""
+        if scheme is not None:
+            self._replace(compressed.expand(self.fd, self.path, scheme, (self.start + start, size)), scheme)
+        else:
+            self.start += start
+            self.size = size
 
     def pread(self, offset: int, n: int) -> bytes:
         """Up to n bytes at an offset: fewer at the end of the file."""
         if offset < 0 or offset >= 1 << 63:
             return b""
+        n = min(n, self.size - offset) if self.start else n
+        offset += self.start
         try:
             parts = []
             while n > 0:
@@ -88,7 +106,7 @@ class HostFile:
 
     def data(self, offset: int, size: int) -> Iterator[tuple[int, int]]:
         """(start, end) of what a range of the file has that is not a hole, where the host can tell."""
-        at, end = offset, min(offset + size, self.size)
+        at, end = self.start + offset, self.start + min(offset + size, self.size)
         while at < end:
             start, stop = at, end
             if hasattr(os, "SEEK_DATA"):
@@ -99,7 +117,7 @@ class HostFile:
                     if e.errno == errno.ENXIO:  # only a hole follows
                         return
             if start < stop:
-                yield start, stop
+                yield start - self.start, stop - self.start
             at = max(stop, at + 1)
 
     def contains(self, data: bytes) -> bool:
@@ -107,7 +125,7 @@ class HostFile:
         if self.size < len(data):
             return False
         with mmap.mmap(self.fd, 0, access=mmap.ACCESS_READ) as view:
-            return view.find(data) >= 0
+            return view.find(data, self.start, self.start + self.size) >= 0
 
     def exactly(self, offset: int, n: int, what: str) -> bytes:
         """n bytes at an offset, or FormatError that says which part of the file is missing."""

@@ -7,7 +7,7 @@ from pykvm.symbols.base import Symbols
 from pykvm.targets import freebsd, linux, mirbsd
 from pykvm.targets.base import Probe, Target
 
-# Tried in order (Linux's searches the memory of cores that say nothing of themselves); a new kernel is a file and a line here.
+# Tried in order, Linux after those that a header names: it searches memory. A new kernel is a file and a line here.
 KERNELS: tuple[Probe, ...] = (freebsd.probe, linux.probe, mirbsd.probe)
 
 

@@ -16,6 +16,8 @@ void pk_image_unref(pk_image *image);
 /* Add a file of `size` bytes; its descriptor is duplicated and, where the host
    can, its contents are mapped. The file's index, or -errno. */
 int pk_image_add_file(pk_image *image, int fd, uint64_t size, int map);
+/* As that, of a part of a host's file: `size` bytes from `start` on are all there is. */
+int pk_image_add_part(pk_image *image, int fd, uint64_t start, uint64_t size, int map);
 
 /* From now on memory that the dump leaves out reads as zeros (or again not). */
 void pk_image_zero_excluded(pk_image *image, int on);

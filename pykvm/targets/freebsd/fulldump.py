@@ -23,7 +23,7 @@ from pykvm.targets.base import Translation
 
 LARGE = 2 << 20  # the alignment of the kernel's image in memory
 NARROW, WIDE = 0xFFFFFFFF, (1 << 64) - 1
-MAX_PLACES = 1 << 24  # that are looked at: 32 TB of memory
+MAX_PLACES = 1 << 21  # that are looked at: 4 TB of memory
 
 
 class Scheme(NamedTuple):
@@ -80,15 +80,13 @@ def find(image: Image, symbols: Symbols) -> Place:
     """The kernel's page tables; FormatError if they are not to be found."""
     kind = KINDS.get(image.machine or "")
     if kind is None:
-        raise FormatError(
-            f"{image.path}: a full dump of {image.machine}: nothing is known of where its page tables are"
-        )
+        raise FormatError(f"{image.path}: a full dump of {image.machine}: where its page tables are is not known")
     given = [s for s in kind.schemes if symbols.find(s.symbol) is not None]
     if not given:
         raise FormatError(f"bad namelist: {symbols.path}: has no symbol {' or '.join(s.symbol for s in kind.schemes)}")
     base = next((s.value for s in map(symbols.find, ("kernbase", "KERNBASE")) if s is not None), kind.kernbase)
     tried: set[int] = set()
-    for distance in _distances(image, symbols, kind, base):
+    for distance in _distances(image, symbols, kind, base, symbols[given[0].symbol]):
         if distance in tried:
             continue
         tried.add(distance)
@@ -102,7 +100,7 @@ def find(image: Image, symbols: Symbols) -> Place:
     )
 
 
-def _distances(image: Image, symbols: Symbols, kind: Kind, base: int) -> Iterator[int]:
+def _distances(image: Image, symbols: Symbols, kind: Kind, base: int, symbol: int) -> Iterator[int]:
     """Physical minus virtual address of the kernel's image, the likeliest first."""
     header = image.header
     if isinstance(header, ElfCore):
@@ -115,21 +113,14 @@ def _distances(image: Image, symbols: Symbols, kind: Kind, base: int) -> Iterato
     if physaddr is not None:
         yield physaddr.value - base
     if kind.moves:
-        seen = 0
-        for start, end in _memory(image):
-            for at in range(start & -LARGE, end, LARGE):
-                seen += 1
-                if seen > MAX_PLACES:
+        # Wherever the variable may lie, that is so far from a multiple of 2 MB as it is linked.
+        places = 0
+        for start, end in image.ranges():
+            for at in range(start + (symbol - start) % LARGE, end, LARGE):
+                places += 1
+                if places > MAX_PLACES:
                     return
-                # Of memory that begins at `at`, what is linked at KERNBASE (and at each 2 MB above).
-                yield at - base
-
-
-def _memory(image: Image) -> Iterator[tuple[int, int]]:
-    """(start, end) of all memory that the file has; holes and all: a look at each place costs little."""
-    for e in sorted(image.extents):
-        if 0 <= e.file < len(image.files):
-            yield e.addr, e.addr + min(e.size, max(0, image.files[e.file].size - e.offset))
+                yield at - symbol
 
 
 def _try(image: Image, symbol: int, scheme: Scheme, distance: int) -> Translation | None:
