@@ -295,7 +295,8 @@ def test_small_pages(tmp_path: Path, shift: int) -> None:
     frames = rng.sample(range(count), count)
     table = b"".join(struct.pack("<I", PAGE + frame * size | 1) for frame in frames)
     (tmp_path / "mem").write_bytes(table.ljust(PAGE, b"\0") + data)
-    level = ffi.new("pk_level[1]", [(shift, 6, 4, 0, 0, 0, 0, 1, 1, 0, 0, 0, 0xFFFFFFFF & -size, 0)])
+    row = {"shift": shift, "bits": 6, "entry_size": 4, "present_mask": 1, "present_value": 1}
+    level = ffi.new("pk_level[1]", [{**row, "page_mask": 0xFFFFFFFF & -size}])
     roots = ffi.new("pk_root[1]", [(0, count * size - 1, 0)])
     mmu = ffi.gc(lib.pk_mmu_radix(roots, 1, level, 1, False), lib.pk_mmu_unref)
     space = ffi.gc(lib.pk_space_new(image, mmu, 2**64 - 1, False, 16), lib.pk_space_free)

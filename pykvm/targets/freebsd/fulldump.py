@@ -16,10 +16,9 @@ from pykvm.errors import FormatError, KvmError
 from pykvm.images.base import Image
 from pykvm.images.elfcore import ElfCore
 from pykvm.machines import arm, i386, x86_64
-from pykvm.machines.mmu import Level, Root, radix
+from pykvm.machines.mmu import Level, Root, Translation, radix
 from pykvm.memory import Memory
 from pykvm.symbols.base import Symbols
-from pykvm.targets.base import Translation
 
 LARGE = 2 << 20  # the alignment of the kernel's image in memory
 NARROW, WIDE = 0xFFFFFFFF, (1 << 64) - 1

@@ -7,8 +7,9 @@ from typing import Any
 from pykvm.errors import FormatError
 from pykvm.images.base import Image
 from pykvm.images.minidump import Minidump
+from pykvm.machines.mmu import Translation
 from pykvm.symbols.base import Symbols
-from pykvm.targets.base import Message, Parts, Target, Translation
+from pykvm.targets.base import Message, Parts, Target
 from pykvm.targets.freebsd import facts, fulldump, identity, msgbuf, platform
 from pykvm.targets.freebsd.types import KernelTypes
 

@@ -13,8 +13,7 @@ from pykvm.errors import FormatError
 from pykvm.images.base import Image
 from pykvm.images.minidump import Minidump
 from pykvm.machines import flat, mmu
-from pykvm.machines.mmu import Level, Root
-from pykvm.targets.base import Translation
+from pykvm.machines.mmu import Level, Root, Translation
 
 NARROW, WIDE = 0xFFFFFFFF, (1 << 64) - 1
 # mmuformat of an arm minidump (sys/arm/include/minidump.h): 0 (not known), 1 (v4), 2 (v6), 3 (v6 with LPAE).
