@@ -50,8 +50,8 @@ class Kind:
 KINDS = {
     "x86_64": Kind(
         (
-            Scheme("KPML4phys", 8, x86_64.levels(4), WIDE, x86_64.FRAME, 1 << 63),
             Scheme("KPML5phys", 8, x86_64.levels(5), WIDE, x86_64.FRAME, 1 << 63),
+            Scheme("KPML4phys", 8, x86_64.levels(4), WIDE, x86_64.FRAME, 1 << 63),
         ),
         0xFFFFFFFF80000000,
         True,
