@@ -122,8 +122,14 @@ class Image:
         if self.pages is not None:
             return int(lib.pk_image_pages_present(self.core)) * self.pages.page_size
         if self.packed is not None:
-            return int(lib.pk_image_minidump_present(self.core)) * self.packed.page_size
+            room = max(0, self.files[0].size - self.packed.data_offset) & -self.packed.page_size
+            return min(self.pages_present * self.packed.page_size, room)
         return sum(max(0, min(e.size, self.files[e.file].size - e.offset)) for e in self.extents if e.file != LEFT_OUT)
+
+    @property
+    def pages_present(self) -> int:
+        """Pages that a bitmap says are there, of an image of such."""
+        return int(lib.pk_image_minidump_present(self.core))
 
     @property
     def missing(self) -> int:

@@ -111,7 +111,9 @@ def probe(files: Sequence[HostFile]) -> Image | None:
     ranges = _ranges(file, header, availsize, bits) if availsize else []
     order = "little" if header.order == "<" else "big"
     packed = Packed(bits, header.bitmap, header.pages, header.page_size, order, tuple(ranges))
-    return Image("minidump", files, packed, machine=shape.machine, byteorder=order, header=header)
+    image = Image("minidump", files, packed, machine=shape.machine, byteorder=order, header=header)
+    image.declared = image.pages_present * header.page_size
+    return image
 
 
 def _header(file: HostFile, shape: Shape) -> tuple[Minidump, int]:
