@@ -24,10 +24,10 @@ MAXIMA = (0, 1, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
 def cheap(megabytes: int = 64) -> Iterator[None]:
     """Less than 2 seconds, and so much of Python's memory."""
     tracemalloc.start()
-    start = time.monotonic()
+    start = time.process_time()
     try:
         yield
-        assert time.monotonic() - start < 2
+        assert time.process_time() - start < 2
         assert tracemalloc.get_traced_memory()[1] < megabytes << 20
     finally:
         tracemalloc.stop()
@@ -107,10 +107,10 @@ def test_many_notes(tmp_path: Path) -> None:
     count, size = 200, 60 << 20
     phdr = struct.pack("<IIQQQQQQ", 4, 0, 128 + 56 * count, 0, 0, size, size, 4)
     elf_core(path, count, phdr * count, 128 + 56 * count + size)
-    start = time.monotonic()
+    start = time.process_time()
     with pytest.raises(pykvm.KvmError, match="carries no symbols"):
         pykvm.Kvm(path)
-    assert time.monotonic() - start < 3
+    assert time.process_time() - start < 3
 
 
 def test_many_processes_in_little_memory(mirbsd_dump_factory: Any) -> None:
@@ -143,10 +143,10 @@ def test_btf_that_holds_itself(kind: int, name: int) -> None:
     member = struct.pack("<III", name, 2, 0)
     types = struct.pack("<III", 1, 4 << 24 | 1, 8) + member + struct.pack("<III", 0, kind << 24 | 1000, 8)
     data = btf(types + member * 1000, b"\0a\0b\0")
-    start = time.monotonic()
+    start = time.process_time()
     found = BtfTypes(data, "x", 8).struct("a")
     assert len(found.fields) < 1 << 15
-    assert time.monotonic() - start < 2
+    assert time.process_time() - start < 2
 
 
 def test_btf_names_are_bounded() -> None:
