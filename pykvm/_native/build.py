@@ -15,7 +15,7 @@ DECLS = (
 )  # fmt: skip
 SOURCES = (
     "image", "extents", "pages", "minidump", "bitmap", "pagecache", "parallel", "codec", "lzo",
-    "find", "mmu", "pmeg", "space", "list", "symtab", "kallsyms", "ksymtab", "nmlist", "names", "btf", "ctf",
+    "find", "mmu", "pmeg", "hashed", "space", "list", "symtab", "kallsyms", "ksymtab", "nmlist", "names", "btf", "ctf",
 )  # fmt: skip
 
 

@@ -171,6 +171,13 @@ int pk_mmu_translate(const pk_mmu *mmu, const pk_image *image, uint64_t va, uint
                      pk_fault *fault);
 pk_mmu *pk_mmu_ref(pk_mmu *mmu);
 
+/* An entry of a page table, which may lie in the file; 1, or 0 and the status. */
+int pk_mmu_load(const pk_image *image, uint64_t addr, unsigned size, int big_endian, uint64_t *out, int *why);
+
+/* hashed.c: as pk_mmu_translate, with the fault prepared. */
+int pk_hashed_translate(const pk_hashed_shape *shape, const pk_image *image, uint64_t va, uint64_t *pa, uint64_t *left,
+                        pk_fault *fault);
+
 /* symtab.c: for readers of tables in other forms. Make room for that many symbols; 1 or 0. */
 int pk_symtab_reserve(pk_symtab *tab, uint64_t count);
 /* Where the name of the next symbol will lie, for whoever makes it there; NULL: no room for len bytes. */

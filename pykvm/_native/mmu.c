@@ -8,6 +8,7 @@ struct pk_mmu {
     pk_root *roots;         /* sorted by start */
     pk_level *levels;
     pk_pmeg *pmeg;          /* not NULL: PMEGs instead of a radix tree */
+    pk_hashed_shape hashed; /* groups not 0: a hashed table instead of one */
 };
 
 static int by_start(const void *a, const void *b)
@@ -65,6 +66,18 @@ pk_mmu *pk_mmu_radix(const pk_root *roots, size_t nroots, const pk_level *levels
     return mmu;
 }
 
+pk_mmu *pk_mmu_hashed(const pk_root *roots, size_t nroots, const pk_hashed_shape *shape)
+{
+    pk_mmu *mmu;
+
+    if (shape->groups == 0 || (shape->groups & (shape->groups - 1)) != 0)
+        return NULL;
+    mmu = pk_mmu_radix(roots, nroots, NULL, 0, 1);
+    if (mmu != NULL)
+        mmu->hashed = *shape;
+    return mmu;
+}
+
 pk_mmu *pk_mmu_pmeg(const pk_pmeg_shape *shape, const uint16_t *seg_pmeg, const uint8_t *seg_npte,
                     const uint32_t *ptes)
 {
@@ -113,7 +126,7 @@ static const pk_root *find_root(const pk_mmu *mmu, uint64_t va)
     return NULL;
 }
 
-static int load_entry(const pk_image *image, uint64_t addr, unsigned size, int big_endian, uint64_t *out, int *why)
+int pk_mmu_load(const pk_image *image, uint64_t addr, unsigned size, int big_endian, uint64_t *out, int *why)
 {
     uint8_t raw[8];
     pk_fault fault;
@@ -179,6 +192,8 @@ static int walk(const pk_mmu *mmu, const pk_image *image, uint64_t va, uint64_t 
     if (root == NULL)
         return 0;
     table = root->table;
+    if (mmu->hashed.groups != 0 && !root->linear)
+        return pk_hashed_translate(&mmu->hashed, image, va, pa, left, fault);
     if (mmu->nlevels == 0 || root->linear) {
         *pa = table + (va - root->start);
         *left = root->last - va == UINT64_MAX ? UINT64_MAX : root->last - va + 1;
@@ -191,7 +206,7 @@ static int walk(const pk_mmu *mmu, const pk_image *image, uint64_t va, uint64_t 
         const uint64_t at = table + index * l->entry_size;
         uint64_t entry;
 
-        if (!load_entry(image, at, l->entry_size, mmu->big_endian, &entry, &fault->why)) {
+        if (!pk_mmu_load(image, at, l->entry_size, mmu->big_endian, &entry, &fault->why)) {
             fault->status = PK_EPTE;
             fault->table = at;
             return 0;

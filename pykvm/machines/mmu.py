@@ -67,6 +67,13 @@ def radix(roots: Iterable[Root], levels: Sequence[Level], byteorder: str) -> Any
     return _owned(lib.pk_mmu_radix(c_roots, len(root_list), c_levels, len(levels), byteorder == "big"))
 
 
+def hashed(roots: Iterable[Root], table: int, groups: int) -> Any:
+    """The hashed page table of 64-bit PowerPC (groups: a power of two), for the roots that are not linear."""
+    c_roots = [(*root, 0) for root in roots]
+    shape = ffi.new("pk_hashed_shape *", (table, groups))
+    return _owned(lib.pk_mmu_hashed(ffi.new("pk_root[]", c_roots), len(c_roots), shape))
+
+
 def _level(v: Level) -> tuple[int, ...]:
     """A pk_level, member by member."""
     masks = (*v.present, *v.leaf, v.table_mask, v.page_mask, v.high[0], *v.wide[1:], *v.refuse)

@@ -142,7 +142,7 @@ def test_every_fact_of_the_sparse_dumps(name: str, real: Find) -> None:
                 thread = kd.read_ptr(thread + offset["td_plist"])
             checked += 1
         assert process == 0
-        assert checked == {"amd64-full": 14, "amd64-minidump": 18, "arm64-minidump": 13}[name] or checked > 10
+        assert checked == len(lines) - 1 > 10
 
 
 def test_registers_of_the_crashed_thread(real: Find) -> None:

@@ -53,10 +53,18 @@ typedef struct {
     uint32_t valid_mask, pfn_mask;
 } pk_pmeg_shape;
 
+/* The hashed page table of 64-bit PowerPC. */
+typedef struct {
+    uint64_t table;     /* where it is, as in pk_root */
+    uint64_t groups;    /* a power of two */
+} pk_hashed_shape;
+
 typedef struct pk_mmu pk_mmu;
 
 /* Both copy what they are given; NULL: out of memory or a table that makes no
    sense (levels that overlap, entry sizes other than 4 and 8). */
 pk_mmu *pk_mmu_radix(const pk_root *roots, size_t nroots, const pk_level *levels, size_t nlevels, int big_endian);
 pk_mmu *pk_mmu_pmeg(const pk_pmeg_shape *shape, const uint16_t *seg_pmeg, const uint8_t *seg_npte, const uint32_t *ptes);
+/* Ranges that are not linear go through the hashed table. */
+pk_mmu *pk_mmu_hashed(const pk_root *roots, size_t nroots, const pk_hashed_shape *shape);
 void pk_mmu_unref(pk_mmu *mmu);

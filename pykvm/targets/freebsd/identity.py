@@ -9,8 +9,11 @@ import re
 from typing import TYPE_CHECKING
 
 from pykvm.errors import FormatError, KvmError
+from pykvm.images.minidump import Minidump
 from pykvm.records import text
+from pykvm.symbols.base import Symbols
 from pykvm.targets.base import Parts
+from pykvm.targets.freebsd.platform import displacement
 
 if TYPE_CHECKING:
     from pykvm.targets.freebsd.kernel import FreeBSD
@@ -18,26 +21,33 @@ if TYPE_CHECKING:
 MAX_VERSION = 1024
 LARGE = 2 << 20
 REACH = 1 << 31  # a kernel is linked into 2 GB and moved within them
+DISTANCES = tuple(sign * step for step in range(LARGE, REACH, LARGE) for sign in (1, -1))
+LINKED = 0x100000  # a powerpc64's kernel is linked above
 # At the beginning of a boot the kernel says its version: `FreeBSD 12.1-RELEASE r354233 GENERIC`.
 BANNER = re.compile(rb"^(?:FreeBSD|DragonFly) \d[^\n]*", re.MULTILINE)
 
 
 def check(target: FreeBSD, parts: Parts) -> int:
     """How far the kernel file's symbols had to be moved; FormatError names both kernels if they are not the dump's."""
-    symbols = parts.symbols
+    symbols, header = parts.symbols, parts.image.header
+    moved = displacement(header) if isinstance(header, Minidump) else 0
+    if moved and _lowest(symbols) < header.values["dmapbase"]:
+        symbols.slide(LINKED, moved)
+    else:
+        moved = 0
     at = symbols.find("version")
     ours = (symbols.held("version", MAX_VERSION) or b"").split(b"\0")[0]
     if parts.kernel is None or at is None or not ours:
-        return 0
+        return moved
     theirs = _read(parts, at.value, len(ours) + 1)
     if theirs == ours + b"\0":
-        return 0
-    for distance in _distances(target, parts):
+        return moved
+    for distance in () if moved or target.pointer_size == 4 else DISTANCES:
         if _read(parts, at.value + distance, len(ours) + 1) == ours + b"\0":
             symbols.slide(at.value & -REACH, distance)
             return distance
     if theirs is None and parts.image.missing:  # it may be in what the file lacks
-        return 0
+        return moved
     shown = _told(target, parts, at.value)
     raise FormatError(
         f"bad namelist: {parts.kernel.path} is not the kernel of {parts.image.path}: it is {_line(ours)!r}; "
@@ -52,16 +62,10 @@ def _read(parts: Parts, at: int, n: int) -> bytes | None:
         return None
 
 
-def _distances(target: FreeBSD, parts: Parts) -> list[int]:
-    """Where else the kernel may be: where a powerpc64's header says, or at any multiple of 2 MB near by."""
-    found = []
-    header, linked = parts.image.header, parts.symbols.find("__startkernel")
-    start = getattr(header, "values", {}).get("startkernel")
-    if start and linked is not None:
-        found.append(start - linked.value)
-    if target.pointer_size == 8:
-        found += [sign * step for step in range(LARGE, REACH, LARGE) for sign in (1, -1)]
-    return found
+def _lowest(symbols: Symbols) -> int:
+    """The address of the kernel's text, or of something else of it; 0: none is known."""
+    found = map(symbols.find, ("kernel_text", "btext", "__start", "version", "allproc"))
+    return next((s.value for s in found if s is not None), 0)
 
 
 def _told(target: FreeBSD, parts: Parts, at: int) -> str | None:

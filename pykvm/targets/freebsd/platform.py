@@ -7,17 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pykvm.errors import FormatError
 from pykvm.images.base import Image
 from pykvm.images.minidump import Minidump
-from pykvm.machines import flat, mmu
+from pykvm.machines import flat, mmu, powerpc64
 from pykvm.machines.mmu import Level, Root, Translation
 
 NARROW, WIDE = 0xFFFFFFFF, (1 << 64) - 1
 # mmuformat of an arm minidump (sys/arm/include/minidump.h): 0 (not known), 1 (v4), 2 (v6), 3 (v6 with LPAE).
 ARM_FORMATS = {0: flat.ARM_PTES, 1: flat.ARM_V4_PTES, 2: flat.ARM_PTES, 3: flat.ARM_LPAE_PTES}
+POWERPC_KERNBASE = 0x100100  # where its kernel is linked
+POWERPC_HASHED = ("mmu_g5", "mmu_phyp")
 KSEG0, KSEG1, KSEG_SIZE = 0x80000000, 0xA0000000, 0x20000000
 XKPHYS, XKPHYS_PHYS = 1 << 63, (1 << 40) - 1  # eight windows, one for each kind of caching
 
@@ -33,7 +35,7 @@ class Linear(NamedTuple):
 @dataclass(frozen=True)
 class Platform:
     """One machine. `levels`: of the page map; `linear`: what is mapped without it; `linear_first`: that wins where the
-    ranges overlap; `own_types`: names of symbols' machines that are this one's."""
+    ranges overlap."""
 
     machine: str
     pointer_size: int
@@ -69,6 +71,11 @@ def _segments(dump: Minidump, pointer_size: int) -> list[Linear]:
     return found
 
 
+def _powerpc(dump: Minidump, _: int) -> list[Linear]:
+    base, last = dump.values["dmapbase"], dump.values["dmapend"]  # which is the last address here, not the end
+    return [Linear(base, last, 0)] if base < last else []
+
+
 PLATFORMS = {
     p.machine: p
     for p in (
@@ -81,8 +88,7 @@ PLATFORMS = {
         ),
         Platform("arm", 4, _arm, lambda dump, _: []),
         Platform("mips", 4, lambda dump, size: flat.MIPS64_PTES if size == 8 else flat.MIPS_PTES, _segments, True),
-        # Its page map is the hardware's hash table, or a radix tree's: memory outside the direct map is not read.
-        Platform("powerpc64", 8, lambda dump, _: (), _direct, True),
+        Platform("powerpc64", 8, lambda dump, _: powerpc64.LEVELS, _powerpc, True),
     )
 }  # fmt: skip
 
@@ -99,7 +105,33 @@ def minidump(image: Image, dump: Minidump, pointer_size: int) -> Translation:
     linear = [Root(x.start, min(x.last, mask), x.phys, True) for x in platform.linear(dump, pointer_size)]
     mapped = list(_mapped(image, dump, levels, base, mask))
     roots = without(linear, mapped) if not platform.linear_first else without(mapped, linear)
+    if platform.machine == "powerpc64":
+        return Translation(_powerpc_mmu(image, dump, roots), mask)
     return Translation(mmu.radix(roots, levels, image.byteorder or "little"), mask)
+
+
+def displacement(dump: Minidump) -> int:
+    """How far a powerpc64 kernel runs above its link addresses, 0 on other machines."""
+    start = dump.values.get("startkernel", 0)
+    return start - POWERPC_KERNBASE if start else 0
+
+
+def _powerpc_mmu(image: Image, dump: Minidump, roots: Sequence[Root]) -> Any:
+    """mmu_name says what the page map is: the root of a radix tree (whose tables are among the pages), or all of the
+    hashed table (mmu_g5, and mmu_phyp under a hypervisor)."""
+    size, name = dump.values["mapsize"], dump.mmu_name
+    if "radix" in name:
+        if size != powerpc64.ROOT_SIZE:
+            raise FormatError(
+                f"{image.path}: minidump header: page map size {size} of {name}, must be {powerpc64.ROOT_SIZE}"
+            )
+        return mmu.radix(roots, powerpc64.LEVELS, "big")
+    groups = size // powerpc64.GROUP_SIZE
+    if name not in POWERPC_HASHED:
+        raise FormatError(f"{image.path}: minidump header: mmu_name {name!r} is not known")
+    if not groups or groups & (groups - 1) or size % powerpc64.GROUP_SIZE:
+        raise FormatError(f"{image.path}: minidump header: page map size {size} is no hashed page table's")
+    return mmu.hashed(roots, flat.FILE_TABLE + dump.map, groups)
 
 
 def _mapped(image: Image, dump: Minidump, levels: Sequence[Level], base: int, mask: int) -> Iterator[Root]:
@@ -112,6 +144,9 @@ def _mapped(image: Image, dump: Minidump, levels: Sequence[Level], base: int, ma
         full = 1 << levels[0].bits
         if size != full * levels[0].entry_size:
             raise FormatError(f"{image.path}: minidump header: page map size {size}, must be {full * 8}")
+        yield Root(base, mask, flat.FILE_TABLE + dump.map)
+        return
+    if dump.shape.machine == "powerpc64":
         yield Root(base, mask, flat.FILE_TABLE + dump.map)
         return
     if base & (1 << levels[0].shift) - 1:
