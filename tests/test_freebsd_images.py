@@ -212,6 +212,99 @@ def test_mips_segments(tmp_path: Path) -> None:
         assert kd.read(0x80003000, PAGE) == kd.read(0xA0003000, PAGE) == fill(3)
 
 
+# -- powerpc64 ---------------------------------------------------------------------------------------------------
+
+PPC_KVA, PPC_DMAP, PPC_MOVED = 0xE000000000000000, 0xC000000000000000, 0xC000000000000000
+
+
+def powerpc(name: bytes, order: str) -> Callable[..., bytes]:
+    return lambda msg, bits, size, avail: struct.pack(
+        order + "32s32sIIIIQQQQI4xQQI", b"minidump FreeBSD/powerpc64", name, 2, msg, bits, size, PPC_KVA,
+        PPC_KVA + 0x7FFFFFFFF, PPC_DMAP, 0xCFFFFFFFFFFFFFFF, 1, 0x100100 + PPC_MOVED, 0x900000 + PPC_MOVED, avail,
+    )  # fmt: skip
+
+
+def hashed_table(mapped: dict[int, tuple[int, bool]], groups: int = 2048) -> bytes:
+    """The table of small kernel pages: address -> (physical address, in the secondary group?)."""
+    out = bytearray(groups * 128)
+    used = [0] * groups
+    for va, (pa, secondary) in mapped.items():
+        esid, page = va >> 28, va >> 12 & 0xFFFF
+        vsid = ((esid << 8 | esid >> 28) * 0x13BB & (1 << 36) - 1) | 1 << 36
+        value = vsid & (1 << 39) - 1 ^ page
+        group = (~value if secondary else value) & groups - 1
+        at = group * 128 + used[group] * 16
+        used[group] += 1
+        out[at : at + 16] = struct.pack(">QQ", vsid << 12 | page >> 11 << 7 | secondary << 1 | 1, pa | 0x192)
+    return bytes(out)
+
+
+PPC_PAGES = {0x105000: fill(1), 0x300000: fill(2), 0x202000: VERSION}
+PPC_NAMES = {"version": 0x202000, "etext": 0x201000}
+
+
+def check_powerpc(dump: bytes, order: str, there: dict[int, bytes], absent: tuple[int, ...], room: Path) -> None:
+    case = Case("powerpc64", dump, {0x202000: VERSION}, (), order=order)
+    with case.open(room, symbols=PPC_NAMES, held={0x202000: VERSION}) as kd:
+        assert kd.target.kerndisp == PPC_MOVED  # type: ignore[attr-defined]
+        assert kd.symbol("etext") == 0x201000 + PPC_MOVED
+        assert kd.info.version == VERSION.rstrip(b"\0").decode().rstrip("\n")
+        assert kd.read(PPC_DMAP + 0x300000, PAGE) == fill(2)
+        for addr, data in there.items():
+            assert kd.read(addr, len(data)) == data
+        for addr in absent:
+            with pytest.raises(AddressError):
+                kd.read(addr, 1)
+    other = VERSION.replace(b"14.2", b"14.3")
+    with pytest.raises(FormatError, match=r"it is .*14\.3.*; the dump's is .*14\.2"):
+        case.open(room, symbols=PPC_NAMES, held={0x202000: other})
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("name", [b"mmu_g5", b"mmu_phyp"])
+def test_powerpc64_with_a_hashed_page_table(order: str, name: bytes, tmp_path: Path) -> None:
+    high = PPC_KVA + 0x3F801000  # another segment, and the bits of the page that only the entry has
+    table = hashed_table({
+        PPC_KVA + 0x5000: (0x105000, False), PPC_KVA + 0x6000: (0x300000, True), high: (0x300000, False),
+        PPC_KVA + 0x8000: (0x999000, False),
+    })  # fmt: skip
+    dump = minidump(powerpc(name, order), PPC_PAGES, table, avail=AVAIL, order=order)
+    there = {PPC_KVA + 0x5000: fill(1) + fill(2), high: fill(2)}
+    absent = (PPC_KVA, PPC_KVA + 0x8000, high - 0x800000, PPC_DMAP - PAGE, PPC_KVA + 0x10005000)
+    check_powerpc(dump, order, there, absent, tmp_path)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_powerpc64_with_a_radix_tree(order: str, tmp_path: Path) -> None:
+    valid, leaf = 1 << 63, 1 << 62
+    pages = {
+        **PPC_PAGES, 0x40000000: fill(7),
+        0x10000: words(512, {0: valid | 0x11000 | 9, 1: valid | leaf | 0x40000000 | 0x186}, 8, ">"),
+        0x11000: words(512, {0: valid | 0x12000 | 9, 1: valid | leaf | 0x200000 | 0x186}, 8, ">"),
+        0x12000: words(512, {5: valid | leaf | 0x105000 | 0x186, 6: valid | 0x105000}, 8, ">"),
+    }  # fmt: skip
+    index = PPC_KVA >> 39 & 0x1FFF
+    root = words(8192, {index: valid | 0x10000 | 9}, 8, ">")
+    dump = minidump(powerpc(b"mmu_radix", order), pages, root, avail=AVAIL, order=order)
+    there = {PPC_KVA + 0x5000: fill(1), PPC_KVA + 0x202000: VERSION, PPC_KVA + (1 << 30): fill(7)}
+    check_powerpc(dump, order, there, (PPC_KVA, PPC_KVA + 0x6000, PPC_KVA + (1 << 39)), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "why"),
+    [
+        (b"mmu_radix", 4096, "page map size 4096 of mmu_radix, must be 65536"),
+        (b"mmu_g5", 384, "page map size 384 is no hashed page table's"),
+        (b"mmu_g5", 0, "page map size 0 is no hashed"),
+        (b"mmu_g7", 4096, "mmu_name 'mmu_g7' is not known"),
+    ],
+)
+def test_powerpc64_that_makes_no_sense(name: bytes, size: int, why: str, tmp_path: Path) -> None:
+    dump = minidump(powerpc(name, ">"), PPC_PAGES, bytes(size), order=">")
+    with pytest.raises(FormatError, match=why):
+        Case("powerpc64", dump, {0x202000: VERSION}, (), order=">").open(tmp_path)
+
+
 # -- full dumps ------------------------------------------------------------------------------------------------
 
 
