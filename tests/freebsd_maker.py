@@ -65,6 +65,7 @@ def minidump(
     avail_word: int = 8,
     order: str = "<",
     room: int = 0,
+    word: int = 8,
 ) -> bytes:
     """A minidump of pages (physical address -> contents). header: made of (msgbufsize, bitmapsize, mapsize,
     availsize)."""
@@ -78,10 +79,10 @@ def minidump(
     else:
         bit_of = {n: n for n in numbers}
         bits = max(numbers) + 1
-    words = [0] * max(-(-bits // 64), room)
+    words = [0] * max(-(-bits // 64) * 8 // word, room)
     for n in numbers:
-        words[bit_of[n] // 64] |= 1 << bit_of[n] % 64
-    bitmap = struct.pack(f"{order}{len(words)}Q", *words)
+        words[bit_of[n] // (8 * word)] |= 1 << bit_of[n] % (8 * word)
+    bitmap = struct.pack(f"{order}{len(words)}{'Q' if word == 8 else 'I'}", *words)
     pairs = b"".join(
         struct.pack(order + ("QQ" if avail_word == 8 else "II"), *pair) for pair in (*avail, (0, 0))
     ) if avail else b""  # fmt: skip

@@ -22,6 +22,7 @@ static unsigned ones(const uint8_t *p, uint64_t bytes)
 /* The bytes of the bitmap: where they are mapped, or a copy. */
 static int take(pk_bitmap *b, const pk_file *file, uint64_t offset, uint64_t bytes, int swap_words)
 {
+    const unsigned size = swap_words == 4 ? 4 : 8;
     pk_fault fault = {0};
 
     if (file->map != NULL && !swap_words) {
@@ -34,9 +35,9 @@ static int take(pk_bitmap *b, const pk_file *file, uint64_t offset, uint64_t byt
     b->bits = b->own;
     if (pk_file_move(file, offset, b->own, NULL, bytes, 0, &fault) != bytes)
         return -1;
-    for (uint64_t i = 0; swap_words && i < bytes; i += 8) {
-        uint64_t word = pk_load(b->own + i, 8, 1);
-        for (unsigned k = 0; k < 8; k++)
+    for (uint64_t i = 0; swap_words && i < bytes; i += size) {
+        uint64_t word = pk_load(b->own + i, size, 1);
+        for (unsigned k = 0; k < size; k++)
             b->own[i + k] = (uint8_t)(word >> 8 * k);
     }
     return 1;

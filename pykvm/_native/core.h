@@ -105,8 +105,8 @@ uint64_t pk_image_absent(const pk_image *image, uint64_t addr, void *rbuf, uint6
 uint64_t pk_file_move(const pk_file *file, uint64_t off, void *rbuf, const void *wbuf, uint64_t n, uint64_t addr,
                       pk_fault *fault);
 
-/* bitmap.c: a bitmap in a file. With swap_words it is made of 64-bit big-endian
-   words, of which bit i is 1 << i. 1; 0 out of memory; -1 not in the file. */
+/* bitmap.c: a bitmap in a file. With swap_words it is made of big-endian words of 32
+   (4) or 64 bits, of which bit i is 1 << i. 1; 0 out of memory; -1 not in the file. */
 typedef struct {
     uint64_t nbits, total;      /* bits, and how many are set */
     const uint8_t *bits;

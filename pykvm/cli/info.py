@@ -63,6 +63,7 @@ SHOWN: dict[str, Callable[[Any], str]] = {
     "kinds left out": lambda kinds: ", ".join(kinds) or "none",
     "load averages": lambda loads: " ".join(f"{load:.2f}" for load in loads),
     "KASLR offset": hex,
+    "kernel loaded at": hex,
 }
 
 

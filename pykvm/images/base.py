@@ -72,6 +72,7 @@ class Packed(NamedTuple):
     page_size: int
     byteorder: str
     ranges: tuple[PageRange, ...]
+    word: int = 8  # bytes of one of the bitmap's
 
 
 class Image:
@@ -284,7 +285,7 @@ def _set_pages(core: Any, files: Sequence[HostFile], pages: Pages) -> None:
 
 
 def _set_packed(core: Any, files: Sequence[HostFile], packed: Packed) -> None:
-    shape = ffi.new("pk_minidump_shape *", (*packed[:4], packed.byteorder == "big"))
+    shape = ffi.new("pk_minidump_shape *", (*packed[:4], packed.word if packed.byteorder == "big" else 0))
     ranges = ffi.new("pk_minidump_range[]", list(packed.ranges))
     bad = lib.pk_image_set_minidump(core, shape, ranges, len(packed.ranges))
     if bad < 0:

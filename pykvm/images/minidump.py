@@ -31,7 +31,6 @@ class Shape(NamedTuple):
     fields: Mapping[str, Field]
     versions: int
     avail_since: int = 1 << 30
-    pointer_size: int = 8
     orders: str = "<"
     page_shift_flags: int = 0  # the first version whose flags give the page size
 
@@ -53,11 +52,11 @@ SHAPES = (
     Shape("riscv64", "FreeBSD", b"minidump FreeBSD/riscv", {**_HEAD, **_PHYS, "availsize": (72, 4)}, 2, 2),
     Shape(
         "i386", "FreeBSD", b"minidump FreeBSD/i386",
-        {**_HEAD, **_run(40, 4, "kernbase", "paemode", "availsize")}, 2, 2, 4,
+        {**_HEAD, **_run(40, 4, "kernbase", "paemode", "availsize")}, 2, 2,
     ),
     Shape(
         "arm", "FreeBSD", b"minidump FreeBSD/arm",
-        {**_HEAD, **_run(40, 4, "kernbase", "arch", "mmuformat", "availsize")}, 2, 2, 4,
+        {**_HEAD, **_run(40, 4, "kernbase", "arch", "mmuformat", "availsize")}, 2, 2,
     ),
     Shape(
         "mips", "FreeBSD", b"minidump FreeBSD/mips", {**_HEAD, **_DMAP, "availsize": (64, 4)}, 2, 2, orders="<>",
@@ -110,10 +109,17 @@ def probe(files: Sequence[HostFile]) -> Image | None:
     bits = min(header.values["bitmapsize"] * 8, MAX_BITS - 1)
     ranges = _ranges(file, header, availsize, bits) if availsize else []
     order = "little" if header.order == "<" else "big"
-    packed = Packed(bits, header.bitmap, header.pages, header.page_size, order, tuple(ranges))
+    packed = Packed(bits, header.bitmap, header.pages, header.page_size, order, tuple(ranges), _word(header))
     image = Image("minidump", files, packed, machine=shape.machine, byteorder=order, header=header)
     image.declared = image.pages_present * header.page_size
     return image
+
+
+def _word(header: Minidump) -> int:
+    """Bytes of the bitmap's words: of 64 bits, but on MIPS of 32 up to FreeBSD 12, later longs; kernbase tells how
+    long these are."""
+    high = header.values["kernbase"] >> 31
+    return 4 if header.shape.machine == "mips" and (header.version == 1 or high in (1, (1 << 33) - 1)) else 8
 
 
 def _header(file: HostFile, shape: Shape) -> tuple[Minidump, int]:
@@ -168,8 +174,7 @@ def _ranges(file: HostFile, header: Minidump, availsize: int, bits: int) -> list
     vm_paddr_t, which the header does not say: the width is right whose pages are as many as the bitmap's."""
     at = header.msgbuf + -(-header.values["msgbufsize"] // header.page_size) * header.page_size
     raw = file.exactly(at, min(availsize, MAX_RANGES * 16), "dump_avail")
-    widths = (8,) if header.shape.pointer_size == 8 else (8, 4)
-    for width in widths:
+    for width in (8, 4):
         found = list(_pairs(raw, width, header))
         total = sum(r.pages for r in found)
         # The bitmap is rounded up: to words of 64 bits.

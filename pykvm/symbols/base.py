@@ -100,6 +100,8 @@ class Symbols(Mapping[str, int]):
 
     format = ""
     build_id: str | None = None
+    flags = 0
+    """e_flags of an ELF file."""
     flaw: str | None = None
     """Why this table is not complete; None if it is."""
 

@@ -119,6 +119,7 @@ def _read(file: HostFile, elf: ELFFile, data: mmap.mmap) -> Symbols:
     sections = [elf._get_section_header(i) for i in range(count)]
     symbols = Symbols(file.path, machine, "big" if big_endian else "little", n_type, _letters(sections))
     symbols.format = "ELF"
+    symbols.flags = elf["e_flags"]
     symbols.contents = _contents(file, sections)
     symbols.build_id = _build_id(file, sections, ">" if big_endian else "<")
     for header in sections:

@@ -5,7 +5,7 @@ typedef struct {
     uint64_t bitmap_offset;
     uint64_t data_offset;       /* of the page of the first set bit */
     uint32_t page_size;         /* a power of two */
-    int swap_words;             /* the bitmap is of big-endian 64-bit words */
+    int swap_words;             /* the bitmap is of big-endian words of so many bytes (4, 8), or 0 */
 } pk_minidump_shape;
 
 /* Pages first_page ... have the bits first_bit ... . */

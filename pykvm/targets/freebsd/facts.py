@@ -111,6 +111,6 @@ def facts(target: FreeBSD, parts: Parts) -> dict[str, Any]:
         found["uptime"] = found["dump time"] - found["boot time"]
     if target.kerndisp:
         found["KASLR offset"] = target.kerndisp
-    if target.kernphys:
+    if target.kernphys is not None:
         found["kernel loaded at"] = target.kernphys
     return found

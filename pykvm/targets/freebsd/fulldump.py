@@ -64,15 +64,15 @@ KINDS = {
         ),
         0xC0000000,
     ),
-    "arm": Kind((Scheme("kernel_l1pa", 4, arm.FREEBSD_LEVELS, NARROW, 0xFFFFC000),), 0xC0000000),
+    "arm": Kind((Scheme("kernel_l1pa", 4, arm.FREEBSD_LEVELS, NARROW, 0xFFFFC000),), 0xC0000000, True),
 }
 
 
 class Place(NamedTuple):
-    """What was found: how to translate, and what a physical address of the kernel's image is above KERNBASE's."""
+    """What was found: how to translate; the physical address of the kernel's first page, on amd64."""
 
     translation: Translation
-    displacement: int
+    kernphys: int | None
 
 
 def find(image: Image, symbols: Symbols) -> Place:
@@ -92,7 +92,7 @@ def find(image: Image, symbols: Symbols) -> Place:
         for scheme in given:
             found = _try(image, symbols[scheme.symbol], scheme, distance)
             if found is not None:
-                return Place(found, distance + base)
+                return Place(found, base + LARGE + distance if image.machine == "x86_64" else None)
     raise FormatError(
         f"{image.path}: no page tables of the kernel {symbols.path} in this full dump: {given[0].symbol}, at "
         f"{symbols[given[0].symbol]:#x}, is nowhere in memory the address of tables that map it there"
@@ -108,6 +108,7 @@ def _distances(image: Image, symbols: Symbols, kind: Kind, base: int, symbol: in
             # kernphys is where the image's first page is, which is linked 2 MB above KERNBASE.
             yield physical - virtual - LARGE
     yield -base
+    yield 0  # i386 since 12
     physaddr = symbols.find("physaddr")  # arm: where memory begins, as the kernel was linked
     if physaddr is not None:
         yield physaddr.value - base

@@ -21,7 +21,7 @@ class FreeBSD(Target):
     """FreeBSD (or DragonFly) on one of its machines.
 
     `kerndisp` is what kvm_kerndisp(3) means: how far the kernel runs above the addresses that it was linked at;
-    `kernphys` the physical address that KERNBASE stands for in a full dump, None where it was not needed.
+    `kernphys` the physical address of the kernel's first page, of an amd64 full dump (None: was not needed).
     """
 
     def __init__(self, image: Image, symbols: Symbols | None, system: str) -> None:
@@ -42,17 +42,19 @@ class FreeBSD(Target):
         if symbols is not None:
             _refuse_foreign(image, symbols)
         if isinstance(image.header, Minidump):
-            return platform.minidump(image, image.header, self.pointer_size)
+            return platform.minidump(image, image.header, self.pointer_size, symbols)
         if symbols is None:
             return None
         found = fulldump.find(image, symbols)
-        self.kernphys = found.displacement
+        self.kernphys = found.kernphys
         return found.translation
 
     def check(self, parts: Parts) -> None:
         """See that the kernel file is the dump's, or move its symbols to where the kernel ran."""
         self.types = KernelTypes(parts)
         self.kerndisp = identity.check(self, parts)
+        if facts.string(parts, "ostype", 64) == "DragonFly":  # whose first minidumps look like FreeBSD's
+            self.system = "DragonFly"
 
     def release(self, parts: Parts) -> tuple[str | None, str | None]:
         return facts.string(parts, "osrelease", 64), facts.string(parts, "version", identity.MAX_VERSION)

@@ -14,12 +14,14 @@ from pykvm.images.base import Image
 from pykvm.images.minidump import Minidump
 from pykvm.machines import flat, mmu, powerpc64
 from pykvm.machines.mmu import Level, Root, Translation
+from pykvm.symbols.base import Symbols
 
 NARROW, WIDE = 0xFFFFFFFF, (1 << 64) - 1
 # mmuformat of an arm minidump (sys/arm/include/minidump.h): 0 (not known), 1 (v4), 2 (v6), 3 (v6 with LPAE).
 ARM_FORMATS = {0: flat.ARM_PTES, 1: flat.ARM_V4_PTES, 2: flat.ARM_PTES, 3: flat.ARM_LPAE_PTES}
 POWERPC_KERNBASE = 0x100100  # where its kernel is linked
 POWERPC_HASHED = ("mmu_g5", "mmu_phyp")
+EF_MIPS_ABI2 = 0x20  # in e_flags: n32, which has 32-bit addresses and 64-bit registers
 KSEG0, KSEG1, KSEG_SIZE = 0x80000000, 0xA0000000, 0x20000000
 XKPHYS, XKPHYS_PHYS = 1 << 63, (1 << 40) - 1  # eight windows, one for each kind of caching
 
@@ -93,13 +95,13 @@ PLATFORMS = {
 }  # fmt: skip
 
 
-def minidump(image: Image, dump: Minidump, pointer_size: int) -> Translation:
+def minidump(image: Image, dump: Minidump, pointer_size: int, symbols: Symbols | None) -> Translation:
     """The translation of a minidump; FormatError for a header that makes no sense."""
     platform = PLATFORMS[dump.shape.machine]
     mask = NARROW if pointer_size == 4 else WIDE
     base = dump.values["kernbase"] & mask
     try:
-        levels = platform.levels(dump, pointer_size)
+        levels = platform.levels(dump, _entry_size(pointer_size, symbols))
     except FormatError as e:
         raise FormatError(f"{image.path}: {e}") from None
     linear = [Root(x.start, min(x.last, mask), x.phys, True) for x in platform.linear(dump, pointer_size)]
@@ -108,6 +110,11 @@ def minidump(image: Image, dump: Minidump, pointer_size: int) -> Translation:
     if platform.machine == "powerpc64":
         return Translation(_powerpc_mmu(image, dump, roots), mask)
     return Translation(mmu.radix(roots, levels, image.byteorder or "little"), mask)
+
+
+def _entry_size(pointer_size: int, symbols: Symbols | None) -> int:
+    """Bytes of a page table entry of a MIPS kernel, by its ABI."""
+    return 8 if pointer_size == 8 or (symbols is not None and symbols.flags & EF_MIPS_ABI2) else 4
 
 
 def displacement(dump: Minidump) -> int:
