@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from pykvm.errors import FormatError
@@ -68,7 +69,7 @@ class FreeBSD(Target):
     def dmesg(self, parts: Parts) -> bytes:
         return msgbuf.read(self, parts)
 
-    def messages(self, parts: Parts) -> Any:
+    def messages(self, parts: Parts) -> Iterator[Message]:
         return map(_message, msgbuf.read(self, parts).splitlines())
 
 

@@ -38,15 +38,15 @@ def _in_memory(target: FreeBSD, parts: Parts) -> tuple[bytes, int]:
     if not at:
         raise KvmError(f"{parts.image.path}: msgbufp is NULL: no message buffer")
     word = target.pointer_size
-    # msg_ptr, then five u_int since 2003: magic, size, wseq, rseq, cksum. DragonFly's are magic, size, bufx, bufr.
-    places = [word, word + 4, word + 8]
+    # msg_ptr, then u_int msg_magic, msg_size, msg_wseq ... since FreeBSD 5; other kernels' types say otherwise.
+    text, *places = 0, word, word + 4, word + 8
     if "msgbuf" in target.types:
         struct = target.types.struct("msgbuf")
         position = "msg_wseq" if "msg_wseq" in struct else "msg_bufx"
-        places = [struct.offset(name) for name in ("msg_magic", "msg_size", position)]
+        text, *places = (struct.offset(name) for name in ("msg_ptr", "msg_magic", "msg_size", position))
     magic, size, written = (parts.memory.read_u32(at + place) for place in places)
     if magic != MSG_MAGIC:
         raise FormatError(f"{parts.image.path}: msgbufp: msg_magic is {magic:#x}, must be {MSG_MAGIC:#x}")
     if not 0 < size <= MAX_SIZE:
         raise FormatError(f"{parts.image.path}: msgbufp: msg_size {size} is no message buffer's")
-    return parts.memory.read(parts.memory.read_ptr(at), size), written % size
+    return parts.memory.read(parts.memory.read_ptr(at + text), size), written % size
