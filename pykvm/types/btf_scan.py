@@ -24,7 +24,7 @@ REACH = (16 << 20, 64 << 20)  # how far from the end of a kernel's code it is: f
 CANDIDATES = 8
 HEADER = 24
 HEADER_MAX = 256
-LEAST = 4096  # bytes of a kernel's types: there are megabytes
+LEAST = 512  # bytes of them
 
 
 def find(memory: Memory, start: int, byteorder: str, source: str, pointer_size: int, name: str) -> BtfTypes | None:

@@ -34,10 +34,10 @@ def probe(image: Image, symbols: Symbols | None) -> Target | None:
 
 
 def _nothing(image: Image) -> KvmError:
-    what = "registers of its CPUs that lead to a Linux kernel" if image.cpus else "registers of its CPUs, as QEMU notes"
+    cpus = "registers of its CPUs that lead to one" if image.cpus else "registers of its CPUs, as QEMU notes x86's"
     other = "; of another system, name its kernel (kernel, -N)" if image.format == "raw" else ""
     return KvmError(
         f"{image.path}: this {image.format} dump carries no symbols, nor what leads to a Linux kernel in it: "
-        f"VMCOREINFO, as a note or in memory, or {what}: dump it with makedumpfile, "
-        f"or with QEMU's dump-guest-memory{other}"
+        f"VMCOREINFO, as a note or in memory, or {cpus}: make it with makedumpfile, "
+        f"or with QEMU's dump-guest-memory and -device vmcoreinfo{other}"
     )

@@ -65,6 +65,7 @@ class Linux(Target):
         """See that a kernel file is the dump's; what it takes to look for modules and types."""
         identity.check(self, parts)
         parts.symbols.chain(lambda: modules.read(self, parts))
+        carried.complete(self, parts.image, parts.symbols)
         self.types = KernelTypes(parts, self.pointer_size, self.byteorder)
         self.types.update(layout.builtin("linux"))
         self._all_types = AllTypes(self.types, parts, lambda: Looks(self, parts, self.types).btf_modules())

@@ -16,8 +16,7 @@ if TYPE_CHECKING:
 
 # Of kernels built without KALLSYMS_ALL, which is most of Debian's for other machines than x86-64.
 FUNCTIONS_ONLY = (
-    "the dump's own symbol table has only functions, and what the kernel exports to modules: "
-    "name its vmlinux or System.map (kernel, -N)"
+    "{} has only functions, and what the kernel exports to modules: name its vmlinux or System.map (kernel, -N)"
 )
 DATA = ("init_task", "init_uts_ns")  # variables that every kernel has
 IMAGE_SIZE = 512 << 20  # of a kernel, at most: x86-64's KERNEL_IMAGE_SIZE without KASLR
@@ -26,22 +25,33 @@ IMAGE_SIZE = 512 << 20  # of a kernel, at most: x86-64's KERNEL_IMAGE_SIZE witho
 def symbols(target: Linux, image: Image) -> Symbols:
     """The kernel's own names. KvmError says why they cannot be had, and what to give instead."""
     info = target.vmcoreinfo
-    known = {name: addr for name in LANDMARKS if (addr := info.symbol(name)) is not None}
-    kernel = kallsyms.Kernel(image.path, target.machine, target.byteorder, target.pointer_size, known)
+    kernel = described(target, image)
     memory = target.platform.memory(target.tables(image), image)
     tables = kallsyms.told(info)
     found: Symbols | None = None
     try:
         if tables is not None:
             found = kallsyms.read(memory, kernel, tables)
-        elif "_stext" in known:
-            found = scan.find(memory, kernel, known["_stext"], IMAGE_SIZE)
+        elif "_stext" in kernel.known:
+            found = scan.find(memory, kernel, kernel.known["_stext"], IMAGE_SIZE)
     except KvmError as e:
         raise _none(target, image, f"can't read its kallsyms: {e}") from e
     if found is None:
         raise _none(target, image, "VMCOREINFO does not say where its kallsyms is, and it is not in the kernel's image")
     extend(found, memory, image, kernel)
     return found
+
+
+def described(target: Linux, image: Image) -> kallsyms.Kernel:
+    """What is known of the kernel before its names are."""
+    known = {name: addr for name in LANDMARKS if (addr := target.vmcoreinfo.symbol(name)) is not None}
+    return kallsyms.Kernel(image.path, target.machine, target.byteorder, target.pointer_size, known)
+
+
+def complete(target: Linux, image: Image, symbols: Symbols) -> None:
+    """As extend(), for a kernel file: a saved /proc/kallsyms has functions only, too."""
+    if symbols.path != image.path:
+        extend(symbols, target.platform.memory(target.tables(image), image), image, described(target, image))
 
 
 def extend(symbols: Symbols, memory: Memory, image: Image, kernel: kallsyms.Kernel) -> None:
@@ -55,7 +65,7 @@ def extend(symbols: Symbols, memory: Memory, image: Image, kernel: kallsyms.Kern
         image.release()
         return found
 
-    symbols.flaw = FUNCTIONS_ONLY
+    symbols.flaw = FUNCTIONS_ONLY.format("the dump's own symbol table" if symbols.path == image.path else symbols.path)
     symbols.extend(exported)
 
 
