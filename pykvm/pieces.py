@@ -36,10 +36,11 @@ def pieces(memory: Memory, start: int, end: int) -> Iterator[Piece]:
 
 
 def stretch(memory: Memory, start: int, size: int) -> bytearray:
-    """`size` bytes from an address on, with zeros for what cannot be read."""
-    whole = bytearray(size)
+    """Up to `size` bytes from an address on: as far as there is any, with zeros for what cannot be read before."""
+    whole = bytearray()
     for piece in pieces(memory, start, min(start + size, 1 << 64)):
-        whole[piece.addr - start : piece.addr - start + len(piece.data)] = piece.data
+        whole += bytes(piece.addr - start - len(whole))
+        whole += piece.data
     return whole
 
 

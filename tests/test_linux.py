@@ -117,7 +117,7 @@ def test_user_pages_left_out(linux_dump_factory: Any) -> None:
         ({"SYMBOL(swapper_pg_dir)": "0", "SYMBOL(init_top_pgt)": "0"}, "swapper_pg_dir"),
         ({"SYMBOL(swapper_pg_dir)": "zzz", "SYMBOL(init_top_pgt)": None}, "swapper_pg_dir"),
         ({"NUMBER(phys_base)": "99999999999999999999"}, "phys_base"),
-        ({"SYMBOL(kallsyms_names)": None}, "carries no symbols"),
+        ({"SYMBOL(kallsyms_names)": None, "SYMBOL(_stext)": None}, "carries no symbols"),
         ({"SYMBOL(kallsyms_names)": "ffffffff00000000"}, "invalid address"),
         ({"SYMBOL(kallsyms_num_syms)": "ffffffff913f8000"}, "kallsyms"),
         ({"OSRELEASE": None}, "carries no symbols"),

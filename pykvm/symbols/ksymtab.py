@@ -48,6 +48,8 @@ def read(memory: Memory, kernel: Kernel, symbols: Symbols, start: int) -> Symbol
             found = _Search(kernel, symbols, start, image, shape).found
             if len(found) and next(kallsyms.disagreements(found, kernel.known), None) is None:
                 return found
+        if len(image) < far:
+            break
     return None
 
 

@@ -39,6 +39,8 @@ def find(memory: Memory, start: int, byteorder: str, source: str, pointer_size: 
                 continue
             if name in types:
                 return types
+        if len(image) < far:
+            break
     return None
 
 

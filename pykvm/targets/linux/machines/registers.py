@@ -98,13 +98,13 @@ def kernel(
         if image.machine not in (None, machine):
             continue
         platform = platforms[machine]
-        for start, cpu, tables in _candidates(image, platform, way):
+        for where, cpu, tables in _candidates(image, platform, way):
             memory = platform.memory(tables, image)
             try:
-                found = _Names(image, platform, memory, range(start, way.image(tables).stop), patience).lines(file)
+                found = _Names(image, platform, memory, where, patience).lines(file)
                 if found is None:
                     continue
-                lines = found | way.lines(cpu, memory, start)
+                lines = found | way.lines(cpu, memory, where.start)
             except KvmError:
                 continue
             told = "".join(f"{key}={value}\n" for key, value in lines.items())
@@ -114,16 +114,17 @@ def kernel(
     return None
 
 
-def _candidates(image: Image, platform: Platform, way: Way) -> list[tuple[int, Cpu, Tables]]:
-    """(where the kernel's image may begin, CPU, tables): those that have the most of it first."""
-    found: dict[Tables, tuple[int, int, Cpu]] = {}
+def _candidates(image: Image, platform: Platform, way: Way) -> list[tuple[range, Cpu, Tables]]:
+    """(where the kernel's image may be, CPU, tables): those that have the most of it first."""
+    found: dict[Tables, tuple[int, range, Cpu]] = {}
     for cpu in image.cpus:
         for tables in way.tables(cpu, platform, image) if cpu.cr3 else ():
             if tables not in found and len(found) < MAX_TABLES:
-                mapped = list(_mapped(image, platform, tables, way.image(tables)))
-                found[tables] = sum(n for _, n in mapped), min((at for at, _ in mapped), default=0), cpu
+                mapped = sorted(_mapped(image, platform, tables, way.image(tables)))
+                where = range(mapped[0][0], sum(mapped[-1])) if mapped else range(0)
+                found[tables] = sum(n for _, n in mapped), where, cpu
     best = sorted(found.items(), key=lambda item: -item[1][0])
-    return [(start, cpu, tables) for tables, (mapped, start, cpu) in best[:TRIED] if mapped]
+    return [(where, cpu, tables) for tables, (mapped, where, cpu) in best[:TRIED] if mapped]
 
 
 def _mapped(image: Image, platform: Platform, tables: Tables, where: range) -> Iterator[tuple[int, int]]:
@@ -157,7 +158,7 @@ class _Names:
     """What the names of a kernel say, that is seen through page tables."""
 
     def __init__(self, image: Image, platform: Platform, memory: Memory, where: range, patience: Iterator[int]) -> None:
-        """where: the image may be; patience: how often to look for what is exported, which takes long if it is not."""
+        """where: what the image is within; patience: how often to look for what is exported, which may take long."""
         self.image = image
         self.platform = platform
         self.memory = memory

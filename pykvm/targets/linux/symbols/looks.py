@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 NSEC = 10**9
 STEP = 1 << 20
-REACH = 8  # steps on either side of init_task: data and bss of large kernels
+BEHIND, BEFORE = 24, 4  # steps on either side of init_task: data and bss of large kernels, with x86's .init between
 STATES = 4  # MODULE_STATE_*
 
 
@@ -52,10 +52,10 @@ class Looks:
             return
         centre = task.value // pieces.PAGE * pieces.PAGE
         try:
-            for i in range(REACH):
-                for start in (centre + i * STEP, centre - (i + 1) * STEP):
-                    if 0 <= start < 1 << 8 * self.word:
-                        yield Piece(start, bytes(pieces.stretch(self.memory, start, STEP + more)))
+            for i in sorted(range(-BEFORE, BEHIND), key=abs):
+                start = centre + i * STEP
+                if 0 <= start < 1 << 8 * self.word:
+                    yield Piece(start, bytes(pieces.stretch(self.memory, start, STEP + more)))
         finally:
             self.parts.image.release()
 
@@ -104,11 +104,9 @@ class Looks:
         word = self.word
         for addr, data in self._data(word):
             words = self._words(data, "Q" if word == 8 else "I")
-            # The lists that are looked for have no node in the kernel's own data.
-            near = range(addr - REACH * STEP, addr + REACH * STEP)
             heads = [
                 i for i, (following, last) in enumerate(pairwise(words))
-                if following and last and following not in near and following % word == 0
+                if following and last and following % word == 0 and following != addr + i * word
             ]  # fmt: skip
             nodes = [words[i] for i in heads]
             back = bytearray(word * len(nodes))
