@@ -13,9 +13,10 @@ import pytest
 import pykvm
 from pykvm.symbols import kallsyms, ksymtab
 from pykvm.symbols.base import Symbols
-from pykvm.targets.linux import carried, clock
-from pykvm.targets.linux.looks import Looks
+from pykvm.targets.linux import clock
 from pykvm.targets.linux.places import Places
+from pykvm.targets.linux.symbols import carried
+from pykvm.targets.linux.symbols.looks import Looks
 from pykvm.types import btf_scan
 
 DUMPS = {

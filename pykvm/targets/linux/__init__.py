@@ -29,13 +29,13 @@ def probe(image: Image, symbols: Symbols | None) -> Target | None:
     if found is not None:
         return Linux(*found)
     if image.memory_size:
-        raise _nothing(image)
+        raise _nothing(image, symbols)
     return None
 
 
-def _nothing(image: Image) -> KvmError:
+def _nothing(image: Image, symbols: Symbols | None) -> KvmError:
     cpus = "registers of its CPUs that lead to one" if image.cpus else "registers of its CPUs, as QEMU notes x86's"
-    other = "; of another system, name its kernel (kernel, -N)" if image.format == "raw" else ""
+    other = "; of another system, name its kernel (kernel, -N)" if symbols is None else ""
     return KvmError(
         f"{image.path}: this {image.format} dump carries no symbols, nor what leads to a Linux kernel in it: "
         f"VMCOREINFO, as a note or in memory, or {cpus}: make it with makedumpfile, "
