@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import random
 import struct
 import time
 from pathlib import Path
@@ -9,6 +11,8 @@ from typing import Any
 
 import linux_truth as truth
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pykvm_fixtures.linux import LinuxDump, write_linux
 from pykvm_fixtures.linux.elf import Load, write_elf
 from pykvm_fixtures.linux.notes import note
@@ -101,6 +105,33 @@ def test_nothing_to_go_by(tmp_path: Path, container: str) -> None:
         assert message.startswith(f"{dump.paths[0]}: this {container} dump carries no symbols, nor what leads to ")
         assert "VMCOREINFO, as a note or in memory, or registers of its CPUs, as QEMU notes x86's: make it" in message
         assert ("name its kernel (kernel, -N)" in message) == (kernel is None)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, bytes]:
+    path = write(tmp_path_factory.mktemp("fuzz"), "x86_64", exports="5.4").paths[0]
+    return path, path.read_bytes()
+
+
+@given(seed=st.integers(0, 1 << 32), count=st.integers(1, 400))
+@settings(max_examples=25, deadline=None)
+def test_fuzz(whole: tuple[Path, bytes], seed: int, count: int) -> None:
+    """Bytes that are wrong anywhere, and words that lead astray."""
+    path, raw = whole
+    rng, changed = random.Random(seed), bytearray(raw)
+    for _ in range(count):
+        at = rng.randrange(4096, len(raw) - 8)
+        if raw[at]:
+            changed[at] = rng.randrange(256)
+        if raw[at : at + 8] != bytes(8) and not at % 8:
+            changed[at : at + 8] = raw[rng.randrange(512, len(raw) // 8) * 8 :][:8]
+    path.write_bytes(changed)
+    started = time.process_time()
+    with contextlib.suppress(pykvm.KvmError), pykvm.Kvm(path) as kd:
+        for ask in (kd.loadavg, kd.processes, kd.dmesg, lambda: len(kd.symbols), lambda: kd.types.struct("nosuch")):
+            with contextlib.suppress(pykvm.KvmError):
+                ask()
+    assert time.process_time() - started < 10
 
 
 def qemu_state(cr3: int, cr4: int) -> bytes:

@@ -32,14 +32,16 @@ def find(memory: Memory, start: int, byteorder: str, source: str, pointer_size: 
     order = "<" if byteorder == "little" else ">"
     for far in REACH:
         image = pieces.stretch(memory, start, far)
-        for at, size in islice(_candidates(image, order), CANDIDATES):
+        found, all_of_it = list(islice(_candidates(image, order), CANDIDATES)), len(image) < far
+        del image  # types may take as much again
+        for at, size in found:
             try:
                 types = btf.from_memory(memory, start + at, start + at + size, source, pointer_size)
             except KvmError:
                 continue
             if name in types:
                 return types
-        if len(image) < far:
+        if all_of_it:
             break
     return None
 

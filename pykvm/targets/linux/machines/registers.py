@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
 from typing import NamedTuple
 
 from pykvm.errors import KvmError
@@ -29,6 +30,7 @@ from pykvm.targets.linux.symbols import carried
 PAE, LA57 = 1 << 5, 1 << 12  # of CR4
 SECOND = 0x1000  # of CR3: the second table of a pair
 PAGE = 4096
+MAX_CPUS = 64
 MAX_TABLES = 8  # that are looked at: of so many CPUs, or half
 TRIED = 4  # in which a kernel is looked for
 MAX_PAGES = 640  # of one top table's tables: 1 GB has 512, and what leads to them
@@ -117,8 +119,8 @@ def kernel(
 def _candidates(image: Image, platform: Platform, way: Way) -> list[tuple[range, Cpu, Tables]]:
     """(where the kernel's image may be, CPU, tables): those that have the most of it first."""
     found: dict[Tables, tuple[int, range, Cpu]] = {}
-    for cpu in image.cpus:
-        for tables in way.tables(cpu, platform, image) if cpu.cr3 else ():
+    for cpu in islice((cpu for cpu in image.cpus if cpu.cr3), MAX_CPUS):
+        for tables in way.tables(cpu, platform, image):
             if tables not in found and len(found) < MAX_TABLES:
                 mapped = sorted(_mapped(image, platform, tables, way.image(tables)))
                 where = range(mapped[0][0], sum(mapped[-1])) if mapped else range(0)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 NSEC = 10**9
 STEP = 1 << 20
 BEHIND, BEFORE = 24, 4  # steps on either side of init_task: data and bss of large kernels, with x86's .init between
+TRIED = 1 << 16  # of what looks like it, how many are looked at closely: kernels have some 5000 such lists
 STATES = 4  # MODULE_STATE_*
 
 
@@ -70,14 +71,19 @@ class Looks:
         """The struct timekeeper of the system's clocks, or its shadow, which is as good; `right` proves one."""
         if "wall_to_monotonic.tv_sec" not in keeper or "offs_real" not in keeper:
             return None
+        left = TRIED
         real_at, seconds_at = keeper.offset("offs_real"), keeper.offset("wall_to_monotonic.tv_sec")
         for addr, data in self._data(keeper.size):
             for phase in range(0, 8, self.word):  # i386 aligns 64-bit integers to 4
                 reals, seconds = (self._words(data[phase + at :], "q") for at in (real_at, seconds_at))
                 for i, (real, second) in enumerate(zip(reals, seconds, strict=False)):
                     # wall_to_monotonic is -offs_real, in seconds and in nanoseconds of 0 and more.
-                    if real > 0 > second and -real // NSEC == second and right(addr + phase + 8 * i):
-                        return addr + phase + 8 * i
+                    if real > 0 > second and -real // NSEC == second:
+                        left -= 1
+                        if left < 0:
+                            return None
+                        if right(addr + phase + 8 * i):
+                            return addr + phase + 8 * i
         return None
 
     def modules(self) -> int | None:
@@ -101,7 +107,7 @@ class Looks:
 
     def _head(self, known: Callable[[int], bool]) -> int | None:
         """A list_head whose first node is known, and points back."""
-        word = self.word
+        word, left = self.word, TRIED
         for addr, data in self._data(word):
             words = self._words(data, "Q" if word == 8 else "I")
             heads = [
@@ -113,8 +119,13 @@ class Looks:
             table = array("Q", [(node + word) % (1 << 64) for node in nodes])
             self.memory.gather_into(table, word, back, 0, word, partial=True)
             for i, node, prev in zip(heads, nodes, self._words(bytes(back), words.typecode), strict=True):
+                if prev != addr + i * word:
+                    continue
+                left -= 1
+                if left < 0:
+                    return None
                 try:
-                    if prev == addr + i * word and known(node):
+                    if known(node):
                         return prev
                 except KvmError:
                     continue
