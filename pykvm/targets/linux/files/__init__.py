@@ -14,10 +14,10 @@ from pykvm.errors import AddressError, KvmError
 from pykvm.images.hostfile import HostFile
 from pykvm.records import FileRecord
 from pykvm.targets.base import Parts
+from pykvm.targets.common.columns import Columns
 from pykvm.targets.linux.files import paths
 from pykvm.targets.linux.procs import tasks
 from pykvm.targets.linux.procs.batch import Batch
-from pykvm.targets.linux.procs.columns import Columns
 from pykvm.types.decode import CODES
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def _size(file: HostFile) -> int:
 def _tables(batch: Batch) -> dict[int, Table]:
     """The table of each files_struct."""
     read, owner = batch.read, dict[int, int]()
-    for pid, files, task in zip(batch["pid"], batch["files"], batch.tasks, strict=True):
+    for pid, files, task in zip(batch["pid"], batch["files"], batch["task"], strict=True):
         if files is None:
             raise AddressError(f"process {pid}: can't read the files of task at {task:#x}", task)
         if files:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pykvm.errors import KvmError
 from pykvm.records import text
-from pykvm.targets.linux.procs.columns import Column, Columns
+from pykvm.targets.common.columns import Column, Columns
 
 if TYPE_CHECKING:
     from pykvm.targets.linux.procs.batch import Batch
@@ -73,7 +73,7 @@ class Tree:
         read, batch = self._read, self._batch.whole
         if 1 not in batch["pid"]:
             return None
-        fs = read.member([batch.tasks[batch["pid"].index(1)]], "task_struct", "fs")
+        fs = read.member([batch["task"][batch["pid"].index(1)]], "task_struct", "fs")
         (mount,), (dentry,) = (read.member(fs, "fs_struct", f"root.{m}") for m in ("mnt", "dentry"))
         return (mount, dentry) if mount and dentry else None
 

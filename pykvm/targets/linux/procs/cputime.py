@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pykvm.errors import KvmError
+from pykvm.targets.common.columns import Column, Columns, Member, total
 from pykvm.targets.linux import clock
 from pykvm.targets.linux.places import Places
 from pykvm.targets.linux.procs import neutral
-from pykvm.targets.linux.procs.columns import Column, Columns, Member, total
 
 if TYPE_CHECKING:
     from pykvm.targets.linux.procs.batch import Batch
@@ -48,7 +48,7 @@ def members_of(read: Columns, signal: int | None, leader: int, count: int | None
 def members(batch: Batch) -> dict[str, Sequence[Any]]:
     """The threads of each process."""
     found, room = [], MAX_TASKS
-    for task, signal, count in zip(batch.tasks, batch["signal"], batch["threads"], strict=True):
+    for task, signal, count in zip(batch["task"], batch["signal"], batch["threads"], strict=True):
         group = members_of(batch.read, signal, task, count)
         found.append(group)
         # Lists may be shared in a damaged dump; one that could not be followed has cost its limit.

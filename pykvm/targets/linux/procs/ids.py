@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from pykvm.errors import KvmError
-from pykvm.targets.linux.procs.columns import Column, Member
+from pykvm.targets.common.columns import Column, Member
 
 if TYPE_CHECKING:
     from pykvm.targets.linux.procs.batch import Batch

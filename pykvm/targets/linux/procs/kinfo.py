@@ -6,9 +6,9 @@ import struct
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from pykvm.errors import FormatError
-from pykvm.types.decode import CODES, SIGNED, element
-from pykvm.types.layout import Field, Struct
+from pykvm.targets.common import pack as packing
+from pykvm.types.decode import element
+from pykvm.types.layout import Struct
 
 if TYPE_CHECKING:
     from pykvm.targets.linux.procs.batch import Batch
@@ -82,22 +82,7 @@ WAIT = ("p_wchan", "p_wmesg")
 
 def pack(batch: Batch, layout: Struct) -> bytearray:
     """The records of all processes, one after another, but for WAIT's members."""
-    columns = _columns(batch)
-    order = batch.read.order
-    members = sorted((m for m in columns if m in layout), key=lambda m: layout.field(m).offset)
-    form, at = [order], 0
-    values = []
-    for member in members:
-        field = layout.field(member)
-        if field.offset < at:
-            raise FormatError(f"struct {layout.name}: {member} is not behind the member before it")
-        code, column = _fit(layout, member, field, columns[member], order)
-        form.append(f"{field.offset - at}x{code}")
-        values.append(column)
-        at = field.offset + field.size
-    form.append(f"{layout.size - at}x")
-    one = struct.Struct("".join(form))
-    return bytearray().join(one.pack(*row) for row in zip(*values, strict=True))
+    return packing.pack(_columns(batch), layout, batch.read.order)
 
 
 def pack_wait(buf: bytearray, base: int, layout: Struct, order: str, wmesg: str | None, wchan: int | None) -> None:
@@ -106,7 +91,7 @@ def pack_wait(buf: bytearray, base: int, layout: Struct, order: str, wmesg: str 
     for member, value in zip(WAIT, (wchan or 0, raw), strict=True):
         if member in layout:
             field = layout.field(member)
-            code, (packed,) = _fit(layout, member, field, [value], order)
+            code, (packed,) = packing.fit(layout, member, field, [value], order)
             struct.pack_into(order + code, buf, base + field.offset, packed)
 
 
@@ -139,26 +124,3 @@ def _bound_groups(columns: dict[str, Sequence[Any]], layout: Struct) -> None:
     if "p_groups" in layout:
         room = element(layout.field("p_groups").type)[1] or 1
         columns["p_ngroups"] = [min(n, room) for n in columns["p_ngroups"]]
-
-
-def _fit(layout: Struct, member: str, field: Field, column: Sequence[Any], order: str) -> tuple[str, Sequence[Any]]:
-    """A member's code for struct.pack, and its values as C's assignment makes them fit: numbers wrap at its width,
-    text is cut so that a NUL remains, arrays are filled up."""
-    base, count = element(field.type)
-    if base == "char" and count is not None:
-        return f"{field.size}s", [(text or b"")[: max(0, field.size - 1)] for text in column]
-    if count is not None:
-        width = field.size // max(count, 1)
-        code = CODES.get(width)
-        if code is None or width * count != field.size:
-            raise FormatError(f"struct {layout.name}: {member}: {field.type} has {field.size} bytes")
-        many = struct.Struct(f"{order}{count}{code}")
-        mask = (1 << 8 * width) - 1
-        rows = [[v & mask for v in (row or ())[:count]] for row in column]
-        return f"{field.size}s", [many.pack(*row, *[0] * (count - len(row))) for row in rows]
-    code = CODES.get(field.size)
-    if code is None:
-        raise FormatError(f"struct {layout.name}: {member} has {field.size} bytes, which is no integer")
-    span = 1 << field.size * 8
-    half = span // 2 if base in SIGNED else 0
-    return code.lower() if half else code, [((v or 0) + half) % span - half for v in column]

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from pykvm.records import text
-from pykvm.targets.linux.procs.columns import Member
+from pykvm.targets.common.columns import Member
 from pykvm.targets.linux.procs.neutral import PF_KTHREAD
 
 if TYPE_CHECKING:

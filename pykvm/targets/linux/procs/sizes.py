@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from pykvm.targets.linux.procs.columns import Column, Member
+from pykvm.targets.common.columns import Column, Member
 from pykvm.targets.linux.procs.neutral import PF_KTHREAD
 
 if TYPE_CHECKING:

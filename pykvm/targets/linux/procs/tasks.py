@@ -5,48 +5,27 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pykvm import constants as k
 from pykvm.errors import AddressError, KvmError
 from pykvm.records import ProcessRecord, text
 from pykvm.targets.base import Parts, Thread
+from pykvm.targets.common import select
+from pykvm.targets.common.columns import Columns
 from pykvm.targets.linux.procs import neutral
 from pykvm.targets.linux.procs.batch import Batch
-from pykvm.targets.linux.procs.columns import Columns
 from pykvm.targets.linux.procs.cputime import MAX_TASKS, members_of
 from pykvm.targets.linux.procs.neutral import PF_KTHREAD
-from pykvm.targets.linux.procs.record import LinuxProcess, Records
+from pykvm.targets.linux.procs.record import LinuxProcess, Waiting
 
 if TYPE_CHECKING:
     from pykvm.targets.linux.kernel import Linux
 
-MAX_ELEMSIZE = 1 << 16
-NUMBER = 0xFFFFFFFF  # ids and devices are unsigned in their records, arg is an int
-# The attribute that each op selects by. No process is on the terminal "none".
-SELECT: dict[int, str] = {
-    k.KERN_PROC_PID: "pid",
-    k.KERN_PROC_PGRP: "pgid",
-    k.KERN_PROC_SESSION: "sid",
-    k.KERN_PROC_TTY: "tdev",
-    k.KERN_PROC_UID: "uid",
-    k.KERN_PROC_RUID: "ruid",
-    k.KERN_PROC_GID: "gid",
-    k.KERN_PROC_RGID: "rgid",
-}
-
 
 def getproc2(target: Linux, parts: Parts, op: int, arg: int, elemsize: int | None) -> list[ProcessRecord]:
     """One record a process, in the order of the kernel's list; the idle task (pid 0) is none."""
-    if op not in SELECT and op not in (k.KERN_PROC_ALL, k.KERN_PROC_KTHREAD):
-        raise KvmError(f"kvm_getproc2: op {op}: Invalid argument")
-    if elemsize is not None and not 0 < elemsize <= MAX_ELEMSIZE:
-        raise KvmError(f"kvm_getproc2: elemsize {elemsize}: Invalid argument")
+    select.check("kvm_getproc2", op, elemsize)
     batch = everyone(target, parts)
-    if op == k.KERN_PROC_ALL:
-        batch = batch.choose([i for i, flags in enumerate(batch["flags"]) if not (flags or 0) & PF_KTHREAD])
-    elif op in SELECT:
-        column = batch[SELECT[op]]
-        batch = batch.choose([i for i, v in enumerate(column) if v is not None and v & NUMBER == arg & NUMBER])
-    records = Records(batch)
+    records = Waiting(batch.choose(select.places(batch, op, arg, "flags", PF_KTHREAD)))
+    batch = records.batch
     return [LinuxProcess(records, i, elemsize) for i in range(len(batch))]
 
 
@@ -62,10 +41,10 @@ def everyone(target: Linux, parts: Parts) -> Batch:
         raise AddressError(f"can't read task at {at:#x}: {e}", e.address) from e
     except KvmError as e:
         raise KvmError(f"init_task.tasks: {e}") from e
-    batch = Batch(target, parts, [node - offset & read.pointer_mask for node in nodes[1:]])
+    batch = Batch.of(target, parts, [node - offset & read.pointer_mask for node in nodes[1:]])
     pids = batch["pid"]
     if None in pids:
-        at = batch.tasks[pids.index(None)] + read.offset("task_struct", "tgid") & read.pointer_mask
+        at = batch["task"][pids.index(None)] + read.offset("task_struct", "tgid") & read.pointer_mask
         parts.memory.read(at, 4)  # which says why
         raise AddressError(f"can't read task's tgid at {at:#x}", at)
     return batch

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from pykvm.targets.common.columns import Member
 from pykvm.targets.linux.procs import ids
-from pykvm.targets.linux.procs.columns import Member
 
 if TYPE_CHECKING:
     from pykvm.targets.linux.procs.batch import Batch

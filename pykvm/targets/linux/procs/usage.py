@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pykvm.targets.linux.procs.columns import Member, total
+from pykvm.targets.common.columns import Member, total
 from pykvm.targets.linux.procs.cputime import over_threads
 
 if TYPE_CHECKING:

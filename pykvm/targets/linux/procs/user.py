@@ -8,6 +8,7 @@ from pykvm.errors import AddressError, KvmError
 from pykvm.memory import Memory
 from pykvm.records import ProcessRecord
 from pykvm.targets.base import Parts
+from pykvm.targets.common.vectors import limited
 from pykvm.targets.linux.procs.neutral import PF_KTHREAD
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def vector(target: Linux, parts: Parts, record: ProcessRecord, environment: bool
     finally:
         user.detach()
     strings = data.removesuffix(b"\0").split(b"\0")
-    return _limited(strings, nchr) if nchr > 0 else strings
+    return limited(strings, nchr)
 
 
 def _why(e: AddressError) -> str:
@@ -67,14 +68,3 @@ def _title(target: Linux, user: Memory, start: int, end: int, env_start: int, en
         return data
     page = user.read(start, min(target.page_size, env_end - start))
     return page.split(b"\0", 1)[0]
-
-
-def _limited(strings: list[bytes], nchr: int) -> list[bytes]:
-    """kvm_getargv's nchr: that many bytes, NULs included; the string that reaches it is cut and is the last."""
-    found = []
-    for word in strings:
-        found.append(word[:nchr])
-        nchr -= len(word) + 1
-        if nchr <= 0:
-            break
-    return found

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from pykvm.errors import AddressError
 from pykvm.symbols.base import Symbols
 from pykvm.targets.base import Parts
-from pykvm.targets.linux.procs.columns import Columns
+from pykvm.targets.common.columns import Columns
 from pykvm.targets.linux.symbols.functions import Functions
 from pykvm.targets.linux.waits import frames, orc
 from pykvm.types.decode import CODES

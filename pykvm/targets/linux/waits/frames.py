@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from pykvm.errors import AddressError
 from pykvm.targets.base import Parts
-from pykvm.targets.linux.procs.columns import Columns
+from pykvm.targets.common.columns import Columns
 
 if TYPE_CHECKING:
     from pykvm.targets.linux.kernel import Linux

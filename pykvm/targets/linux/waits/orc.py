@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from pykvm.targets.base import Parts
-from pykvm.targets.linux.procs.columns import Columns
+from pykvm.targets.common.columns import Columns
 from pykvm.targets.linux.waits.frames import STACK_MAX
 
 if TYPE_CHECKING:
