@@ -41,10 +41,12 @@ class Batch(Generic[T]):
     MEMBERS: ClassVar[Mapping[str, Member]] = {}
     MAKERS: ClassVar[Mapping[str, Maker]] = {}
 
-    def __init__(self, target: T, parts: Parts, keys: Mapping[str, Sequence[Any]], whole: Self | None = None) -> None:
+    def __init__(
+        self, target: T, parts: Parts, keys: Mapping[str, Sequence[Any]], whole: Batch[T] | None = None
+    ) -> None:
         self.target = target
         self.parts = parts
-        self.whole: Self = self if whole is None else whole
+        self.whole: Any = self if whole is None else whole
         self.read = Columns(parts.memory, target.types, target.byteorder, target.pointer_size)
         self.known: dict[str, Sequence[Any]] = dict(keys)
         self._length = len(next(iter(keys.values())))

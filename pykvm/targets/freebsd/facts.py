@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pykvm.errors import KvmError
 from pykvm.records import text
 from pykvm.targets.base import Parts
+from pykvm.targets.freebsd import clock
 
 if TYPE_CHECKING:
     from pykvm.targets.freebsd.kernel import FreeBSD
@@ -57,29 +58,14 @@ def _hostname(target: FreeBSD, parts: Parts) -> str | None:
     return string(parts, "hostname", 256)
 
 
-def _seconds(target: FreeBSD, parts: Parts, at: int, wide: bool) -> int:
-    """A time_t: 4 bytes on i386, 8 elsewhere."""
-    return parts.memory.read_i64(at) if wide else parts.memory.read_i32(at)
-
-
 def _boot_time(target: FreeBSD, parts: Parts) -> float | None:
-    """A timeval `boottime` up to 11, since then in the current timehands, as a bintime."""
-    wide = target.machine != "i386"
-    found = parts.symbols.find("boottime")
-    if found is not None:
-        seconds = _seconds(target, parts, found.value, wide)
-        micro = parts.memory.read_i32(found.value + (8 if wide else 4))
-        return seconds + micro / 1e6 if seconds else None
-    if "timehands" not in target.types or "th_boottime" not in target.types.struct("timehands"):
-        return None
-    at = parts.memory.read_ptr(parts.address_of("timehands")) + target.types.struct("timehands").offset("th_boottime")
-    seconds = _seconds(target, parts, at, wide)
-    return seconds + parts.memory.read_u64(at + (8 if wide else 4)) / 2**64 if seconds else None
+    boot = clock.boot(target, parts)
+    return None if boot is None else boot[0] + boot[1] / clock.MICRO
 
 
 def _dump_time(target: FreeBSD, parts: Parts) -> float | None:
     """The last second that the kernel counted; a dump header, where there is one, says when it dumped."""
-    return _seconds(target, parts, parts.address_of("time_second"), target.machine != "i386") or None
+    return clock.seconds(target, parts, parts.address_of("time_second")) or None
 
 
 def _memory(target: FreeBSD, parts: Parts) -> int | None:

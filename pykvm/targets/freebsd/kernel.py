@@ -9,9 +9,11 @@ from pykvm.errors import FormatError
 from pykvm.images.base import Image
 from pykvm.images.minidump import Minidump
 from pykvm.machines.mmu import Translation
+from pykvm.records import ProcessRecord
 from pykvm.symbols.base import Symbols
-from pykvm.targets.base import Message, Parts, Target
+from pykvm.targets.base import Message, Parts, Target, Thread
 from pykvm.targets.freebsd import facts, fulldump, identity, msgbuf, platform
+from pykvm.targets.freebsd.procs import select
 from pykvm.targets.freebsd.types import KernelTypes
 
 # Kernel files' machines (pykvm.symbols.elf) where a dump's header has one word for two.
@@ -62,6 +64,12 @@ class FreeBSD(Target):
 
     def facts(self, parts: Parts) -> dict[str, Any]:
         return facts.facts(self, parts)
+
+    def getprocs(self, parts: Parts, op: int, arg: int) -> list[ProcessRecord]:
+        return select.getprocs(self, parts, op, arg)
+
+    def threads(self, parts: Parts, record: ProcessRecord) -> list[Thread]:
+        return select.threads(self, parts, record)
 
     def loadavg(self, parts: Parts) -> list[float]:
         return facts.loadavg(self, parts)
