@@ -62,6 +62,7 @@ SHOWN: dict[str, Callable[[Any], str]] = {
     "missing at the end": _size,
     "kinds left out": lambda kinds: ", ".join(kinds) or "none",
     "load averages": lambda loads: " ".join(f"{load:.2f}" for load in loads),
+    "panic registers": lambda values: " ".join(f"{name}={value:x}" for name, value in values.items()),
     "KASLR offset": hex,
     "kernel loaded at": hex,
 }

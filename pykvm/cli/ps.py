@@ -52,9 +52,11 @@ def _cputime(row: Row) -> str | None:
     return None if p.utime is None or p.stime is None else clock(p.utime + p.stime)
 
 
-def state(row: Row) -> str:
+def state(row: Row) -> str | None:
     """The letter and ps(1)'s additions: < raised, N lowered priority, s session leader, + in the foreground."""
     p = row.p
+    if p.stat is None:
+        return None
     nice = "" if not p.nice else "<" if p.nice < 0 else "N"
     leader = "s" if p.pid and p.pid == p.sid else ""
     return f"{p.stat}{nice}{leader}{'+' if p.tpgid and p.tpgid == p.pgid else ''}"

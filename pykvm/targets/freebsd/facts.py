@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pykvm.errors import KvmError
 from pykvm.records import text
 from pykvm.targets.base import Parts
-from pykvm.targets.freebsd import clock
+from pykvm.targets.freebsd import clock, crash
 
 if TYPE_CHECKING:
     from pykvm.targets.freebsd.kernel import FreeBSD
@@ -93,6 +93,7 @@ def facts(target: FreeBSD, parts: Parts) -> dict[str, Any]:
             continue
         if value is not None:
             found[title] = value
+    found.update(crash.facts(target, parts))
     if "boot time" in found and "dump time" in found:
         found["uptime"] = found["dump time"] - found["boot time"]
     if target.kerndisp:

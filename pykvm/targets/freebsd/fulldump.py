@@ -26,14 +26,15 @@ MAX_PLACES = 1 << 21  # that are looked at: 4 TB of memory
 
 
 class Scheme(NamedTuple):
-    """A kind of page tables: the variable with the root's address, its size, how addresses look; `base`: what the
-    root's address may be above the physical one."""
+    """A kind of page tables: the variable with the root's address, its size, how addresses look; `pmap`: the members
+    of struct pmap that point to a process's."""
 
     symbol: str
     size: int
     levels: tuple[Level, ...]
     mask: int
     frame: int  # of the root's address
+    pmap: tuple[str, ...]
     start: int = 0  # the lowest address of the kernel's half
 
 
@@ -46,32 +47,35 @@ class Kind:
     moves: bool = False  # the kernel's image may be anywhere in memory
 
 
+PML = ("pm_pmltop", "pm_pml4")  # until 12
+PDIR = ("pm_pdir_nopae", "pm_pdir")
 # The long descriptors' top table of four entries, as the directory pointers of PAE.
 KINDS = {
     "x86_64": Kind(
         (
-            Scheme("KPML5phys", 8, x86_64.levels(5), WIDE, x86_64.FRAME, 1 << 63),
-            Scheme("KPML4phys", 8, x86_64.levels(4), WIDE, x86_64.FRAME, 1 << 63),
+            Scheme("KPML5phys", 8, x86_64.levels(5), WIDE, x86_64.FRAME, PML, 1 << 63),
+            Scheme("KPML4phys", 8, x86_64.levels(4), WIDE, x86_64.FRAME, PML, 1 << 63),
         ),
         0xFFFFFFFF80000000,
         True,
     ),
     "i386": Kind(
         (
-            Scheme("IdlePDPT", 4, i386.PAE_LEVELS, NARROW, 0xFFFFFFE0),
-            Scheme("IdlePTD", 4, i386.LEVELS, NARROW, 0xFFFFF000),
-            Scheme("IdlePTD_nopae", 4, i386.LEVELS, NARROW, 0xFFFFF000),
+            Scheme("IdlePDPT", 4, i386.PAE_LEVELS, NARROW, 0xFFFFFFE0, ("pm_pdpt_pae", "pm_pdpt")),
+            Scheme("IdlePTD", 4, i386.LEVELS, NARROW, 0xFFFFF000, PDIR),
+            Scheme("IdlePTD_nopae", 4, i386.LEVELS, NARROW, 0xFFFFF000, PDIR),
         ),
         0xC0000000,
     ),
-    "arm": Kind((Scheme("kernel_l1pa", 4, arm.FREEBSD_LEVELS, NARROW, 0xFFFFC000),), 0xC0000000, True),
+    "arm": Kind((Scheme("kernel_l1pa", 4, arm.FREEBSD_LEVELS, NARROW, 0xFFFFC000, ("pm_pt1",)),), 0xC0000000, True),
 }
 
 
 class Place(NamedTuple):
-    """What was found: how to translate; the physical address of the kernel's first page, on amd64."""
+    """What was found: how to translate, by which scheme; the physical address of the kernel's first page, on amd64."""
 
     translation: Translation
+    scheme: Scheme
     kernphys: int | None
 
 
@@ -92,7 +96,7 @@ def find(image: Image, symbols: Symbols) -> Place:
         for scheme in given:
             found = _try(image, symbols[scheme.symbol], scheme, distance)
             if found is not None:
-                return Place(found, base + LARGE + distance if image.machine == "x86_64" else None)
+                return Place(found, scheme, base + LARGE + distance if image.machine == "x86_64" else None)
     raise FormatError(
         f"{image.path}: no page tables of the kernel {symbols.path} in this full dump: {given[0].symbol}, at "
         f"{symbols[given[0].symbol]:#x}, is nowhere in memory the address of tables that map it there"

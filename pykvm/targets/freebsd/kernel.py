@@ -12,7 +12,7 @@ from pykvm.machines.mmu import Translation
 from pykvm.records import ProcessRecord
 from pykvm.symbols.base import Symbols
 from pykvm.targets.base import Message, Parts, Target, Thread
-from pykvm.targets.freebsd import facts, fulldump, identity, msgbuf, platform
+from pykvm.targets.freebsd import argv, facts, fulldump, identity, msgbuf, platform
 from pykvm.targets.freebsd.procs import select
 from pykvm.targets.freebsd.types import KernelTypes
 
@@ -34,6 +34,7 @@ class FreeBSD(Target):
         self.byteorder = image.byteorder or "little"
         self.kerndisp = 0
         self.kernphys: int | None = None
+        self.scheme: fulldump.Scheme | None = None  # of page tables, of a full dump
         if symbols is not None and SAME.get(symbols.machine or "") == self.machine:
             self.machine = symbols.machine or self.machine
         known = platform.PLATFORMS.get(self.machine)
@@ -49,12 +50,12 @@ class FreeBSD(Target):
         if symbols is None:
             return None
         found = fulldump.find(image, symbols)
-        self.kernphys = found.kernphys
+        self.kernphys, self.scheme = found.kernphys, found.scheme
         return found.translation
 
     def check(self, parts: Parts) -> None:
         """See that the kernel file is the dump's, or move its symbols to where the kernel ran."""
-        self.types = KernelTypes(parts)
+        self.types = KernelTypes(parts, self.pointer_size)
         self.kerndisp = identity.check(self, parts)
         if facts.string(parts, "ostype", 64) == "DragonFly":  # whose first minidumps look like FreeBSD's
             self.system = "DragonFly"
@@ -67,6 +68,9 @@ class FreeBSD(Target):
 
     def getprocs(self, parts: Parts, op: int, arg: int) -> list[ProcessRecord]:
         return select.getprocs(self, parts, op, arg)
+
+    def arguments(self, parts: Parts, record: ProcessRecord, environment: bool, nchr: int) -> list[bytes] | None:
+        return argv.vector(self, parts, record, environment, nchr)
 
     def threads(self, parts: Parts, record: ProcessRecord) -> list[Thread]:
         return select.threads(self, parts, record)

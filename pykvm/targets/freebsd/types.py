@@ -8,6 +8,7 @@ from typing import Any
 
 from pykvm.errors import KvmError
 from pykvm.targets.base import Parts
+from pykvm.targets.freebsd import constants
 from pykvm.types import of_file
 from pykvm.types.graph import GraphTypes
 from pykvm.types.layout import Struct, Types
@@ -16,8 +17,10 @@ from pykvm.types.layout import Struct, Types
 class KernelTypes(Types):
     """Types of a kernel file (CTF, DWARF), behind those of a layout file."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Parts, pointer_size: int) -> None:
         super().__init__(parts.kernel.path if parts.kernel is not None else parts.image.path)
+        self._parts = parts
+        self._pointer_size = pointer_size
         self._file = parts.kernel
         self._carried: Types | None = None
         self._lock = threading.Lock()
@@ -25,7 +28,7 @@ class KernelTypes(Types):
 
     @property
     def carried(self) -> Types:
-        """The kernel file's own; none if it has none, or none that can be read."""
+        """The kernel file's own, or what its constants for debuggers tell."""
         with self._lock:
             if self._carried is None:
                 found = None
@@ -36,7 +39,7 @@ class KernelTypes(Types):
                         self._why = f"the kernel's types cannot be read: {e}"
                 if isinstance(found, GraphTypes):
                     found.given = self._structs
-                self._carried = found if found is not None else Types()
+                self._carried = found if found is not None else constants.types(self._parts, self._pointer_size)
         return self._carried
 
     def struct(self, name: str) -> Struct:

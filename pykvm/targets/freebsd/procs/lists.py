@@ -42,8 +42,7 @@ def _list(read: Columns, parts: Parts, name: str) -> list[int]:
         offset = read.offset("proc", "p_list.le_next")
         return list(parts.memory.walk_list(first, offset, MAX_PROCS, circular=False)) if first else []
     except AddressError as e:
-        at = e.address - offset & read.pointer_mask
-        raise AddressError(f"can't read proc at {at:#x}: {e}", e.address) from e
+        raise AddressError(f"can't read proc at {e.address:#x}: {e}", e.address) from e
     except KvmError as e:
         raise KvmError(f"{name}: {e}") from e
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 # p_flag
-P_CONTROLT, P_SYSTEM, P_TRACED = 0x2, 0x200, 0x800
+P_CONTROLT, P_KPROC, P_TRACED = 0x2, 0x4, 0x800  # P_SYSTEM is set for init, too
 P_STOPPED = 0x20000 | 0x40000 | 0x80000  # by a signal, by a tracer, by another thread
 P_JAILED = 0x1000000  # only in kinfo_proc
 P_INMEM = 0x10000000  # until 14

@@ -9,7 +9,7 @@ from pykvm.records import ProcessRecord, text
 from pykvm.targets.base import Parts, Thread
 from pykvm.targets.common import select
 from pykvm.targets.freebsd.procs.batch import Batch
-from pykvm.targets.freebsd.procs.numbers import P_SYSTEM
+from pykvm.targets.freebsd.procs.numbers import P_KPROC
 from pykvm.targets.freebsd.procs.record import FreeBSDProcess, KinfoProcs
 from pykvm.types import layout
 from pykvm.types.layout import Struct
@@ -24,7 +24,7 @@ def getprocs(target: FreeBSD, parts: Parts, op: int, arg: int) -> list[ProcessRe
     plain = op & ~(k.KERN_PROC_INC_THREAD | k.KERN_PROC_SHOW_THREADS)
     select.check("kvm_getprocs", plain, None)
     everyone = Batch.of(target, parts)
-    chosen = everyone.choose(select.places(everyone, plain, arg, "flags", P_SYSTEM))
+    chosen = everyone.choose(select.places(everyone, plain, arg, "flags", P_KPROC))
     struct = structure(target)
     if op == plain:
         return _records(chosen, struct)
