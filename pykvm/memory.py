@@ -258,7 +258,10 @@ class Memory:
             if fault.status == lib.PK_ELIMIT:
                 raise self.note(KvmError(f"list at {head:x} has more than {limit} elements"))
             if fault.status != lib.PK_OK:
-                raise self.note(self.fault(fault, fault.addr, 0))
+                error = self.fault(fault, 0, 0)
+                if isinstance(error, AddressError):  # of the last element; its text tells the pointer in it
+                    error.address = out[0][count - 1]
+                raise self.note(error)
             return memoryview(bytes(ffi.buffer(out[0], count * 8)) if count else b"").cast("Q")
         finally:
             lib.pk_free(out[0])

@@ -53,10 +53,8 @@ uint64_t pk_space_walk(pk_space *space, uint64_t head, uint64_t next_offset, uin
             break;
         }
         len++;
-        if (!load_pointer(space, at + next_offset, pointer_size, &next, fault)) {
-            fault->addr = at;
+        if (!load_pointer(space, at + next_offset, pointer_size, &next, fault))
             break;
-        }
         if (circular && next == head)
             break;
         if (next == mark) {

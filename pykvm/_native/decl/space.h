@@ -45,7 +45,8 @@ uint64_t pk_space_gather(pk_space *space, const uint64_t *addrs, uint64_t count,
                          void *dst, uint64_t stride, uint8_t *ok, pk_fault *fault);
 
 /* Addresses on a list: head, then the pointer at +next_offset of each, up to a
-   NULL (or, if circular, up to head). *out is malloc'ed, also on failure, and
+   NULL (or, if circular, up to head). A pointer that cannot be read ends it
+   behind the element that it is in. *out is malloc'ed, also on failure, and
    freed with pk_free. */
 uint64_t pk_space_walk(pk_space *space, uint64_t head, uint64_t next_offset, uint32_t pointer_size,
                        int circular, uint64_t limit, uint64_t **out, pk_fault *fault);
