@@ -22,6 +22,15 @@ KERN_PROC_SHOW_THREADS = 0x40000000
 
 KERN_FILE_BYFILE = 0
 
+# FreeBSD's: kvm_getswapinfo's flag, kvm_walk_pages' version and protections (<vm/vm.h>), kvm_getcptime's counters.
+SWIF_DEV_PREFIX = 0x02
+LIBKVM_WALK_PAGES_VERSION = 2
+VM_PROT_READ = 0x01
+VM_PROT_WRITE = 0x02
+VM_PROT_EXECUTE = 0x04
+CP_USER, CP_NICE, CP_SYS, CP_INTR, CP_IDLE = range(5)
+CPUSTATES = 5
+
 N_UNDF = 0x00
 N_EXT = 0x01
 N_ABS = 0x02

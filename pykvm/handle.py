@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import stat
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from types import TracebackType
 
 from pykvm import images, symbols, targets
@@ -14,30 +14,18 @@ from pykvm.constants import KERN_PROC_KTHREAD, KVM_NO_FILES
 from pykvm.errors import FormatError, KvmError
 from pykvm.images.base import Image
 from pykvm.images.hostfile import MAXPATHLEN, HostFile, Path
+from pykvm.info import Info
+from pykvm.machines.mmu import Translation
 from pykvm.memory import CLOSED, Memory
-from pykvm.records import FileRecord, ProcessRecord
+from pykvm.records import FileRecord, KvmPage, ProcessRecord
 from pykvm.symbols.base import Symbols
+from pykvm.symbols.resolver import Resolver
 from pykvm.targets.base import Parts, SwapDevice, Target, Thread
 from pykvm.types import layout as layouts
 from pykvm.types.layout import Types
 
 ERRBUF = 2048  # _POSIX2_LINE_MAX: the size of the handle's message and of a caller's errbuf
 FIRST_SWAP_PAGE = 1  # of all swap space: page 0 is never used
-
-
-@dataclass(frozen=True)
-class Info:
-    """What a handle is looking at. Sizes in bytes; None where the target does not say."""
-
-    system: str | None
-    release: str | None
-    version: str | None
-    machine: str | None
-    byteorder: str | None
-    pointer_size: int | None
-    page_size: int | None
-    format: str
-    live: bool
 
 
 class Kvm(Memory):
@@ -74,9 +62,11 @@ class Kvm(Memory):
         self._swap: list[SwapDevice] = []
         self._target: Target | None = None
         self._no_files = False
+        self.live = ""
         self._parts: Parts | None = None
         self._layout: Types | None = None
         self._zero_excluded = False
+        self._resolver: Resolver | None = None
         super().__init__()
         self.symbol: Callable[[str], int] = self._missing
 
@@ -141,6 +131,8 @@ class Kvm(Memory):
             self._symbols = symbols.recognise(self._kernel)
         except FormatError as e:
             raise FormatError(f"bad namelist: {e}") from e
+        if self._symbols is not None:
+            self._symbols.resolver = self._resolver
 
     def _recognise(self) -> None:
         """Find the target and begin to translate."""
@@ -149,14 +141,18 @@ class Kvm(Memory):
         if self._kernel is not None and self._symbols is None:
             if headless:
                 return
-            raise FormatError(f"bad namelist: {self._kernel.path}: not an object file (ELF or a.out) or list of names")
+            what = "kernel is not an ELF file: not an object file (ELF or a.out) or list of names"
+            raise FormatError(f"bad namelist: {self._kernel.path}: {what}")
         target = targets.recognise(image, self._symbols)
         if target is not None:
             self._start(image, target)
         elif self._symbols is None:
             raise self._no_names()
         elif not headless:
-            raise FormatError(f"{image.path}: a {image.format} dump of {image.machine}: no kernel known to pykvm")
+            raise FormatError(
+                f"{image.path}: unsupported architecture: a {image.format} dump of {image.machine}: no kernel known to "
+                "pykvm"
+            )
         else:
             self.symbol = self._symbols.getter(self._missing)
 
@@ -167,11 +163,15 @@ class Kvm(Memory):
         )
 
     def _start(self, image: Image, target: Target) -> None:
-        translation = target.translation(image, self._symbols)
-        self.attach(image, translation, target.byteorder, target.pointer_size)
+        translation = self._translate(image, target)
         if self._symbols is None:
             self._symbols = target.own_symbols(self, image)
-            if self._symbols is None:
+            if self._symbols is not None:
+                self._symbols.resolver = self._resolver
+            elif self._resolver is not None:
+                self._symbols = self._resolver.symbols()
+                translation = self._translate(image, target)
+            else:
                 raise self._no_names()
         self.symbol = self._symbols.getter(self._missing)
         self._parts = Parts(self, image, self._symbols, self._kernel, self._swap)
@@ -180,8 +180,14 @@ class Kvm(Memory):
             self._no_memory = "no valid dump header" + (f": {image.flaw}" if image.flaw else "")
         else:
             target.check(self._parts)
+        self._symbols.elsewhere = partial(target.elsewhere, self._parts)
         if self._layout is not None:
             target.types.update(self._layout)
+
+    def _translate(self, image: Image, target: Target) -> Translation | None:
+        translation = target.translation(image, self._symbols)
+        self.attach(image, translation, target.byteorder, target.pointer_size)
+        return translation
 
     def adopt(self, image: Image) -> None:
         """Read this image from now on (kvm_dump_mkheader found a dump on the device)."""
@@ -214,7 +220,8 @@ class Kvm(Memory):
         return error
 
     def _missing(self, name: str) -> int:
-        found = None if self._symbols is None else self._symbols.loose(name)
+        with Recorded(self):
+            found = None if self._symbols is None else self._symbols.loose(name)
         if found is None:
             raise self.note(KvmError(CLOSED if self._closed else f"{name}: no such symbol{self._left_out()}"))
         return found.value
@@ -252,7 +259,7 @@ class Kvm(Memory):
 
     @property
     def no_files(self) -> bool:
-        """Opened with KVM_NO_FILES."""
+        """Opened with KVM_NO_FILES, or on /dev/null (`live` says so, for messages)."""
         return self._no_files
 
     @property
@@ -264,7 +271,7 @@ class Kvm(Memory):
     def symbols(self) -> Symbols:
         """Names to addresses: a mapping. KvmError if the handle is closed or the kernel file has no symbols."""
         if self._symbols is None:
-            raise self.note(KvmError(CLOSED if self._closed else "bad namelist", soft=True))
+            raise self.note(KvmError(CLOSED if self._closed else "bad namelist" + self.live, soft=True))
         return self._symbols
 
     def symbol_at(self, addr: int) -> tuple[str, int]:
@@ -288,17 +295,8 @@ class Kvm(Memory):
             if target is None:
                 return Info(None, None, None, image.machine, image.byteorder, None, None, image.format, False)
             release, version = target.release(self.parts)
-            return Info(
-                target.system,
-                release,
-                version,
-                target.machine,
-                target.byteorder,
-                target.pointer_size,
-                target.page_size,
-                image.format,
-                False,
-            )
+            sizes = target.pointer_size, target.page_size
+            return Info(target.system, release, version, target.machine, target.byteorder, *sizes, image.format, False)
 
     def _ready(self) -> Target:
         """The target, of which memory can be read; else the reason why not, before a call fails for it."""
@@ -350,6 +348,11 @@ class Kvm(Memory):
         """The kernel's message buffer, oldest line first."""
         with Recorded(self):
             return self._ready().dmesg(self.parts)
+
+    def pages(self) -> Iterator[KvmPage]:
+        """The dump's pages, as kvm_walk_pages(3) gives them."""
+        with Recorded(self):
+            yield from self._ready().walk_pages(self.parts)
 
     # -- the end --------------------------------------------------------------------------------------------
 

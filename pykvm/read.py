@@ -1,4 +1,4 @@
-"""kvm_read(3) and kvm_write(3)."""
+"""kvm_read(3): kvm_read, kvm_read2, kvm_write."""
 
 from __future__ import annotations
 
@@ -15,10 +15,7 @@ def kvm_read(kd: Kvm, addr: int, buf: Any, nbytes: int) -> int:
     -1 when any page has no translation, even behind others that were copied (the message names the address where
     it failed); fewer than nbytes, without a message, when the dump's file ends before the memory does.
     """
-    flat = memoryview(buf).cast("B")
-    if flat.readonly:
-        raise TypeError("buf must be writable")
-    _check_length(nbytes, flat.nbytes)
+    flat = check_buffer(buf, nbytes)
     if handle(kd).no_files:
         return _no_files(kd, addr)
     fault = ffi.new("pk_fault *")
@@ -31,6 +28,11 @@ def kvm_read(kd: Kvm, addr: int, buf: Any, nbytes: int) -> int:
     kd.note(kd.fault(fault, addr, done))
     # What has a translation but no memory ends the read as the end of the file does.
     return done if fault.status in (lib.PK_EPHYS, lib.PK_EIO) else -1
+
+
+def kvm_read2(kd: Kvm, addr: int, buf: Any, nbytes: int) -> int:
+    """kvm_read with an address of 64 bits (kvaddr_t), whatever the host's unsigned long is: here they are the same."""
+    return kvm_read(kd, addr, buf, nbytes)
 
 
 def kvm_write(kd: Kvm, addr: int, buf: Any, nbytes: int) -> int:
@@ -49,11 +51,20 @@ def kvm_write(kd: Kvm, addr: int, buf: Any, nbytes: int) -> int:
         return -1
 
 
+def check_buffer(buf: Any, nbytes: int) -> memoryview:
+    """The bytes of a buffer that is to be filled; TypeError if it cannot be, ValueError if nbytes do not fit."""
+    flat = memoryview(buf).cast("B")
+    if flat.readonly:
+        raise TypeError("buf must be writable")
+    _check_length(nbytes, flat.nbytes)
+    return flat
+
+
 def _check_length(nbytes: int, room: int) -> None:
     if not 0 <= nbytes <= room:
         raise ValueError(f"nbytes {nbytes} does not fit a buffer of {room}")
 
 
 def _no_files(kd: Kvm, addr: int) -> int:
-    kd.note(AddressError(f"invalid address ({addr:x})", addr))
+    kd.note(AddressError(f"invalid address ({addr:x}){kd.live}", addr))
     return -1

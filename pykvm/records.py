@@ -1,9 +1,10 @@
-"""Records of processes and open files: a structure of the target, and names that mean the same everywhere."""
+"""Records: of processes and open files, a structure of the target and names that mean the same everywhere; of pages
+and swap, the structures of FreeBSD's <kvm.h>."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from pykvm.types.layout import Struct
 from pykvm.types.view import StructView
@@ -105,3 +106,29 @@ class FileRecord(StructView):
         if self.pid is None:
             return super().__repr__()
         return f"<{self._struct.name} {self.pid} {self.fd} {self.path}>"
+
+
+class KvmPage(NamedTuple):
+    """struct kvm_page: a page (or several, of one mapping) of the dump.
+
+    kp_paddr: its physical address; kp_kmap_vaddr: where the kernel maps it, 0 if it does only directly; kp_dmap_vaddr:
+    where it is in the direct map, 0 if there is none; kp_prot: VM_PROT_*, of the kernel's mapping or the direct one;
+    kp_offset: where its kp_len bytes lie in the dump's file, -1 if they are not there (devices' memory).
+    """
+
+    kp_version: int
+    kp_paddr: int
+    kp_kmap_vaddr: int
+    kp_dmap_vaddr: int
+    kp_prot: int
+    kp_offset: int
+    kp_len: int
+
+
+class KvmSwap(NamedTuple):
+    """struct kvm_swap: a swap device, or all of them together. Sizes in pages; ksw_flags are the kernel's SW_*."""
+
+    ksw_devname: str
+    ksw_used: int
+    ksw_total: int
+    ksw_flags: int

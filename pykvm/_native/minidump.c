@@ -12,8 +12,8 @@ typedef struct {
     pk_bitmap bitmap;
 } minidump_t;
 
-/* The bit of the page of addr, and how many pages behind it the next bits are
-   of; 0 if no bit is. */
+/* The bit of the page of addr, and of how many pages from it on the next bits are;
+   0 if no bit is, and of how many pages none is. */
 static int bit_of(const minidump_t *m, uint64_t addr, uint64_t *bit, uint64_t *more)
 {
     const uint64_t page = addr >> m->page_shift;
@@ -21,7 +21,7 @@ static int bit_of(const minidump_t *m, uint64_t addr, uint64_t *bit, uint64_t *m
 
     if (m->nranges == 0) {
         *bit = page;
-        *more = m->bitmap.nbits - page;
+        *more = page < m->bitmap.nbits ? m->bitmap.nbits - page : UINT64_MAX;
         return page < m->bitmap.nbits;
     }
     while (lo < hi) {
@@ -37,6 +37,7 @@ static int bit_of(const minidump_t *m, uint64_t addr, uint64_t *bit, uint64_t *m
             return *bit < m->bitmap.nbits;
         }
     }
+    *more = lo < m->nranges ? m->ranges[lo].first_page - page : UINT64_MAX;
     return 0;
 }
 
@@ -55,6 +56,39 @@ static uint64_t run(const minidump_t *m, uint64_t bit, uint64_t most)
             break;
     }
     return n;
+}
+
+/* How many bits from `bit` on are not set, at most `most`. */
+static uint64_t gap(const minidump_t *m, uint64_t bit, uint64_t most)
+{
+    uint64_t n = 0, word;
+
+    if (most > m->bitmap.nbits - bit)
+        most = m->bitmap.nbits - bit;
+    while (n < most) {
+        if (((bit + n) & 7) == 0 && most - n >= 64) {
+            memcpy(&word, m->bitmap.bits + ((bit + n) >> 3), 8);
+            if (word == 0) {
+                n += 64;
+                continue;
+            }
+        }
+        if (pk_bitmap_bit(&m->bitmap, bit + n))
+            break;
+        n++;
+    }
+    return n;
+}
+
+/* The whole pages that the file has of a run of set bits; *offset is the first one's. */
+static uint64_t held(const pk_image *image, const minidump_t *m, uint64_t bit, uint64_t most, uint64_t *offset)
+{
+    const uint64_t size = image->files[0].size;
+    uint64_t n;
+
+    *offset = m->shape.data_offset + (pk_bitmap_rank(&m->bitmap, bit) << m->page_shift);
+    n = *offset < size ? (size - *offset) >> m->page_shift : 0;
+    return n == 0 ? 0 : run(m, bit, most < n ? most : n);
 }
 
 /* Where the bytes from addr on lie in the file, up to `most` pages; 0 or their
@@ -155,4 +189,66 @@ int pk_image_set_minidump(pk_image *image, const pk_minidump_shape *shape, const
 uint64_t pk_image_minidump_present(const pk_image *image)
 {
     return image->ops == &OPS ? ((const minidump_t *)image->kind)->bitmap.total : 0;
+}
+
+uint64_t pk_image_minidump_where(const pk_image *image, uint64_t addr, uint64_t most, uint64_t *offset)
+{
+    const minidump_t *m = image->kind;
+    uint64_t bit, more, n = 0;
+
+    *offset = PK_NO_OFFSET;
+    if (image->ops != &OPS)
+        return 0;
+    if (most > (UINT64_MAX - addr) >> m->page_shift)
+        most = (UINT64_MAX - addr) >> m->page_shift;
+    while (n < most) {
+        const int exists = bit_of(m, addr + (n << m->page_shift), &bit, &more);
+        uint64_t where, step = most - n < more ? most - n : more;
+        if (exists && pk_bitmap_bit(&m->bitmap, bit)) {
+            const uint64_t there = held(image, m, bit, step, &where);
+            if (there != 0 && n == 0)
+                *offset = where;
+            if (there != 0)
+                return n != 0 ? n : there;
+            step = run(m, bit, step);
+        } else if (exists) {
+            step = gap(m, bit, step);
+        }
+        n += step;
+    }
+    return n;
+}
+
+uint64_t pk_image_minidump_next(const pk_image *image, uint64_t *page, uint64_t *offset)
+{
+    const minidump_t *m = image->kind;
+    pk_minidump_range whole = {0, 0, 0};
+    const pk_minidump_range *ranges = &whole;
+    size_t n = 1;
+
+    if (image->ops != &OPS)
+        return 0;
+    whole.pages = m->bitmap.nbits;
+    if (m->nranges != 0) {
+        ranges = m->ranges;
+        n = m->nranges;
+    }
+    for (size_t i = 0; i < n; i++) {
+        const pk_minidump_range *r = &ranges[i];
+        uint64_t at = *page > r->first_page ? *page - r->first_page : 0;
+        while (at < r->pages && at < m->bitmap.nbits && r->first_bit < m->bitmap.nbits - at) {
+            const uint64_t bit = r->first_bit + at, left = r->pages - at;
+            uint64_t step = gap(m, bit, left);
+            if (step == 0) {
+                step = held(image, m, bit, left, offset);
+                if (step != 0) {
+                    *page = r->first_page + at;
+                    return step;
+                }
+                step = run(m, bit, left);   /* the file ends before them */
+            }
+            at += step;
+        }
+    }
+    return 0;
 }

@@ -23,6 +23,7 @@ FIND_CHUNK = 64 << 20
 
 
 LEFT_OUT = -1
+NO_OFFSET = int(lib.PK_NO_OFFSET)
 NO_NOTES = Notes(None, ())
 
 
@@ -175,6 +176,24 @@ class Image:
             if extent.file != LEFT_OUT:
                 for start, end in self.files[extent.file].data(extent.offset, extent.size):
                     yield extent.addr + start - extent.offset, extent.addr + end - extent.offset
+
+    def runs(self) -> Iterator[tuple[int, int, int]]:
+        """(physical address, bytes, offset in the file) of the memory that whole pages of the file hold, in order:
+        pieces that are one in both. Of images of packed pages."""
+        if self.packed is None:
+            return
+        size = self.packed.page_size
+        page, offset = ffi.new("uint64_t *"), ffi.new("uint64_t *")
+        while count := int(lib.pk_image_minidump_next(self.core, page, offset)):
+            yield page[0] * size, count * size, offset[0]
+            page[0] += count
+
+    def where(self, addr: int, pages: int) -> tuple[int | None, int]:
+        """(offset in the file, how many pages from this physical address on lie there in one piece, at most `pages`);
+        an offset of None: of so many pages there is nothing. Of images of packed pages."""
+        offset = ffi.new("uint64_t *")
+        count = int(lib.pk_image_minidump_where(self.core, addr, pages, offset))
+        return (None if offset[0] == NO_OFFSET else offset[0]), count
 
     def find(self, needle: bytes, offset: int, step: int, progress: Callable[[int], None]) -> Iterator[int]:
         """The physical addresses, offset + any number of steps, at which these bytes lie; progress is told how many

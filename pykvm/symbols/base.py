@@ -16,13 +16,18 @@ MISS = lib.PK_MISS
 MAX_SYMBOLS = 1 << 22
 MAX_STRINGS = 256 << 20
 TOO_MUCH = f"the names of the symbols take more than {lib.PK_NAMES_MAX} bytes, or than there is memory"
+N_DATA_EXT = 0x07  # N_DATA | N_EXT of <a.out.h>: what FreeBSD's libkvm calls a symbol of a resolver
 PAGE = 4096
 FAR = 1 << 20  # from a kernel's symbol to an address that may be a module's
 
 
+class ResolverError(KvmError):
+    """A resolver failed, or gave what is no address."""
+
+
 class Symbol(NamedTuple):
-    """One entry of the table. `type`, `other`, `desc` are the file's own; `order` is its place in the table;
-    `module` whose symbol it is (None: the kernel's own)."""
+    """One entry of the table. `type`, `other`, `desc` are the file's own; `order` is its place in the table, -1 of what
+    a resolver says; `module` whose symbol it is (None: the kernel's own)."""
 
     name: str
     value: int
@@ -104,6 +109,10 @@ class Symbols(Mapping[str, int]):
     """e_flags of an ELF file."""
     flaw: str | None = None
     """Why this table is not complete; None if it is."""
+    resolver: Callable[[str], int | None] | None = None
+    """The address of a name that the file does not have (kvm_open2(3)), as the file would give it."""
+    elsewhere: Callable[[str], Symbol | None] | None = None
+    """The symbol that a name stands for which nobody has as it is; KvmError if it cannot be told where that is."""
 
     def __init__(
         self,
@@ -189,8 +198,11 @@ class Symbols(Mapping[str, int]):
             return None
         return self.contents(found.value - (delta if found.value >= start + delta else 0), n)
 
-    def nlist(self, names: Iterable[str]) -> Iterator[tuple[int, int, int, int] | None]:
-        """(n_value, n_type, n_other, n_desc) of each name by the rules of nlist(3); None for one that is not there."""
+    def nlist(
+        self, names: Iterable[str], trouble: Callable[[KvmError], object] = lambda error: None
+    ) -> Iterator[tuple[int, int, int, int] | None]:
+        """(n_value, n_type, n_other, n_desc) of each name by the rules of nlist(3); None for one that is not there.
+        trouble: told why `elsewhere` could not place one."""
         out, lookup, tab, n_type = ffi.new("pk_symbol *"), lib.pk_symtab_nlist, self._tab, self._n_type
         own = self.format == "a.out"  # in ELF the last two mean something else, and nlist(3) leaves them 0
         for name in names:
@@ -199,15 +211,50 @@ class Symbols(Mapping[str, int]):
                 kind, desc = out.type, out.desc
                 rest = (_signed(out.other, 8), _signed(desc, 16)) if own else (0, 0)
                 yield out.value, n_type(kind, desc), *rest
-            elif (more := self.more) is not None and (found := next(more.nlist([name]))) is not None:
-                yield found
-            elif (modules := self.modules) is not None:
-                yield from modules.nlist([name])
             else:
-                yield None
+                yield self._nlist_chained(name) or self._nlist_beyond(name, trouble)
+
+    def _nlist_chained(self, name: str) -> tuple[int, int, int, int] | None:
+        """As nlist(), of a name that this table does not have."""
+        for later in (self._more, self._modules):
+            table = later.get()
+            found = None if table is None else next(table.nlist([name]))
+            if found is not None:
+                return found
+        return None
+
+    def _nlist_beyond(self, name: str, trouble: Callable[[KvmError], object]) -> tuple[int, int, int, int] | None:
+        """As nlist(), of a name that no table has."""
+        found = self._resolved(name, name[1:] if name.startswith("_") else name)
+        if found is not None:
+            return found.value, N_DATA_EXT, 0, 0
+        try:
+            found = None if self.elsewhere is None else self.elsewhere(name)
+        except ResolverError:
+            raise
+        except KvmError as e:
+            trouble(e)
+            return None
+        if found is None:
+            return None
+        return found.value, N_DATA_EXT if found.order < 0 else self._n_type(found.type, found.desc), 0, 0
 
     def find(self, name: str) -> Symbol | None:
-        """The last symbol of exactly this name, of the kernel's own."""
+        """The last symbol of exactly this name, of the kernel's own, or what the resolver says of it."""
+        return self._own(name) or self._resolved(name)
+
+    def _resolved(self, *names: str) -> Symbol | None:
+        """What the resolver says, of the first of these names that it knows: moved as the file's symbols were."""
+        if self.resolver is None:
+            return None
+        start, delta = self._moved
+        for name in dict.fromkeys(names):
+            value = self.resolver(name)
+            if value is not None:
+                return Symbol(name, (value + delta) % (1 << 64) if value >= start else value, 0, 0, 0, 0, -1)
+        return None
+
+    def _own(self, name: str) -> Symbol | None:
         raw = _encoded(name)
         out = ffi.new("pk_symbol *")
         if lib.pk_symtab_find(self._tab, raw, len(raw), out):
@@ -216,17 +263,21 @@ class Symbols(Mapping[str, int]):
         return None if more is None else more.find(name)
 
     def loose(self, name: str) -> Symbol | None:
-        """The last symbol of this name; if there is none, with C's leading underscore taken off or added."""
-        for spelling in (name, name[1:] if name.startswith("_") else name, "_" + name):
-            found = self.find(spelling)
+        """The last symbol of this name; if there is none, with C's leading underscore taken off or added; if none has
+        it, what the resolver or the kernel's own rules (`elsewhere`) say. KvmError if they fail."""
+        bare = name[1:] if name.startswith("_") else name
+        for spelling in (name, bare, "_" + name):
+            found = self._own(spelling)
             if found is None and (modules := self.modules) is not None:
                 found = modules.find(spelling)
             if found is not None:
                 return found
-        return None
+        return self._resolved(name, bare) or (None if self.elsewhere is None else self.elsewhere(name))
 
     def letter(self, symbol: Symbol) -> str:
         """The letter that nm(1) has for one of these symbols."""
+        if symbol.order < 0:
+            return "D"
         if symbol.module is not None and self._modules.table is not None:
             return self._modules.table._letter(symbol.type, symbol.desc)
         return self._letter(symbol.type, symbol.desc)

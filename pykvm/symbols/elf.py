@@ -81,6 +81,9 @@ def probe(file: HostFile) -> Symbols | None:
         return None
     if file.size < 52:
         raise FormatError(f"{file.path}: ELF header: the file has only {file.size} bytes")
+    ident = file.pread(4, 2)
+    if ident[1] not in (1, 2):
+        raise FormatError(f"{file.path}: unsupported ELF data encoding for kernel: EI_DATA is {ident[1]}")
     # Not closed here: views of it may live on in a traceback. The last of them lets it go.
     try:
         data = mmap.mmap(file.fd, file.size, access=mmap.ACCESS_READ)

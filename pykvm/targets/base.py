@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from pykvm.images.hostfile import HostFile
     from pykvm.machines.mmu import Translation
     from pykvm.memory import Memory
-    from pykvm.records import FileRecord, ProcessRecord
-    from pykvm.symbols.base import Symbols
+    from pykvm.records import FileRecord, KvmPage, KvmSwap, ProcessRecord
+    from pykvm.symbols.base import Symbol, Symbols
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,9 @@ class Parts:
 class Target:
     """One kernel. Subclasses know a system; whatever a system does not have stays as it is here.
 
-    `system` and `machine` are kd.info's words; `types` the structure layouts in use, `all_types` those for kd.types.
+    `system` and `machine` are kd.info's words; `types` the structure layouts in use, `all_types` those for kd.types;
+    `kerndisp` is what kvm_kerndisp(3) means: how far the kernel runs above the addresses that it was linked at, where
+    its symbols had to be moved.
     """
 
     system = ""
@@ -80,6 +82,7 @@ class Target:
     byteorder = "little"
     pointer_size = 8
     page_size = 4096
+    kerndisp = 0
 
     def __init__(self) -> None:
         self.types = Types()
@@ -99,6 +102,11 @@ class Target:
 
     def check(self, parts: Parts) -> None:
         """Called once memory can be read: raise if the kernel file is seen to be another kernel's."""
+
+    def elsewhere(self, parts: Parts, name: str) -> Symbol | None:
+        """The symbol that a name stands for which the kernel does not have as it is; None if it stands for nothing.
+        KvmError if it does, but where that is cannot be told. It looks for others with parts.symbols.find only."""
+        return None
 
     def release(self, parts: Parts) -> tuple[str | None, str | None]:
         """(uname -r, the kernel's version text)."""
@@ -131,6 +139,42 @@ class Target:
     def getfiles(self, parts: Parts, op: int, arg: int) -> list[FileRecord]:
         """kvm_getfiles(3)."""
         raise self.lacks("kvm_getfiles")
+
+    def walk_pages(self, parts: Parts) -> Iterator[KvmPage]:
+        """kvm_walk_pages(3)'s pages, one after another."""
+        raise self.lacks("kvm_walk_pages")
+
+    def maxcpu(self, parts: Parts) -> int:
+        """kvm_getmaxcpu(3)."""
+        raise self.lacks("kvm_getmaxcpu")
+
+    def ncpus(self, parts: Parts) -> int:
+        """kvm_getncpus(3)."""
+        raise self.lacks("kvm_getncpus")
+
+    def pcpu(self, parts: Parts, cpu: int) -> bytes | None:
+        """kvm_getpcpu(3); None: there is no such CPU."""
+        raise self.lacks("kvm_getpcpu")
+
+    def set_cpu(self, parts: Parts, cpu: int) -> None:
+        """kvm_dpcpu_setcpu(3)."""
+        raise self.lacks("kvm_dpcpu_setcpu")
+
+    def cpu_copy(self, parts: Parts, base: int, cpu: int) -> int:
+        """The address of a CPU's own copy of what lies at base (kvm_read_zpcpu(3))."""
+        raise self.lacks("kvm_read_zpcpu")
+
+    def counter(self, parts: Parts, base: int) -> int:
+        """kvm_counter_u64_fetch(3)."""
+        raise self.lacks("kvm_counter_u64_fetch")
+
+    def swapinfo(self, parts: Parts) -> list[KvmSwap]:
+        """The swap devices of kvm_getswapinfo(3), without the total; names without a directory."""
+        raise self.lacks("kvm_getswapinfo")
+
+    def cptime(self, parts: Parts) -> list[int]:
+        """kvm_getcptime(3)'s counters."""
+        raise self.lacks("kvm_getcptime")
 
     def dmesg(self, parts: Parts) -> bytes:
         """The message buffer, oldest line first."""

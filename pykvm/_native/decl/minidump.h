@@ -19,3 +19,12 @@ int pk_image_set_minidump(pk_image *image, const pk_minidump_shape *shape, const
                           size_t nranges);
 /* Pages that are there. */
 uint64_t pk_image_minidump_present(const pk_image *image);
+
+/* Where the page of addr lies in the file, and how many pages from it on (at most
+   `most`) lie in one piece there. Of a page that is not there (or not whole, in a
+   file that was cut) *offset is PK_NO_OFFSET, and the result how many are not. */
+#define PK_NO_OFFSET 0xffffffffffffffff
+uint64_t pk_image_minidump_where(const pk_image *image, uint64_t addr, uint64_t most, uint64_t *offset);
+/* The first page with the number `page` or a higher one that is there: *page, *offset,
+   and how many follow in one piece; 0 if there is none. */
+uint64_t pk_image_minidump_next(const pk_image *image, uint64_t *page, uint64_t *offset);

@@ -9,10 +9,10 @@ from pykvm.errors import FormatError
 from pykvm.images.base import Image
 from pykvm.images.minidump import Minidump
 from pykvm.machines.mmu import Translation
-from pykvm.records import ProcessRecord
-from pykvm.symbols.base import Symbols
+from pykvm.records import KvmPage, KvmSwap, ProcessRecord
+from pykvm.symbols.base import Symbol, Symbols
 from pykvm.targets.base import Message, Parts, Target, Thread
-from pykvm.targets.freebsd import argv, facts, fulldump, identity, msgbuf, platform
+from pykvm.targets.freebsd import argv, facts, fulldump, identity, msgbuf, pages, pcpu, platform, swap, vnet
 from pykvm.targets.freebsd.procs import select
 from pykvm.targets.freebsd.types import KernelTypes
 
@@ -23,8 +23,9 @@ SAME = {"mips64": "mips"}
 class FreeBSD(Target):
     """FreeBSD (or DragonFly) on one of its machines.
 
-    `kerndisp` is what kvm_kerndisp(3) means: how far the kernel runs above the addresses that it was linked at;
-    `kernphys` the physical address of the kernel's first page, of an amd64 full dump (None: was not needed).
+    `kernphys` is the physical address of the kernel's first page, of an amd64 full dump (None: was not needed); `dpcpu`
+    the CPU whose dynamic variables names mean, `vnet` what moves variables into the current network stack, once it is
+    known.
     """
 
     def __init__(self, image: Image, symbols: Symbols | None, system: str) -> None:
@@ -32,9 +33,10 @@ class FreeBSD(Target):
         self.system = system
         self.machine = image.machine or ""
         self.byteorder = image.byteorder or "little"
-        self.kerndisp = 0
         self.kernphys: int | None = None
         self.scheme: fulldump.Scheme | None = None  # of page tables, of a full dump
+        self.dpcpu = 0
+        self.vnet: int | None = None
         if symbols is not None and SAME.get(symbols.machine or "") == self.machine:
             self.machine = symbols.machine or self.machine
         known = platform.PLATFORMS.get(self.machine)
@@ -78,6 +80,36 @@ class FreeBSD(Target):
     def loadavg(self, parts: Parts) -> list[float]:
         return facts.loadavg(self, parts)
 
+    def elsewhere(self, parts: Parts, name: str) -> Symbol | None:
+        return vnet.elsewhere(self, parts, name)
+
+    def walk_pages(self, parts: Parts) -> Iterator[KvmPage]:
+        return pages.walk(self, parts)
+
+    def maxcpu(self, parts: Parts) -> int:
+        return pcpu.maxcpu(parts)
+
+    def ncpus(self, parts: Parts) -> int:
+        return pcpu.ncpus(parts)
+
+    def pcpu(self, parts: Parts, cpu: int) -> bytes | None:
+        return pcpu.read(self, parts, cpu)
+
+    def set_cpu(self, parts: Parts, cpu: int) -> None:
+        pcpu.choose(self, parts, cpu)
+
+    def cpu_copy(self, parts: Parts, base: int, cpu: int) -> int:
+        return pcpu.copy(self, parts, base, cpu)
+
+    def counter(self, parts: Parts, base: int) -> int:
+        return pcpu.counter(self, parts, base)
+
+    def swapinfo(self, parts: Parts) -> list[KvmSwap]:
+        return swap.devices(self, parts)
+
+    def cptime(self, parts: Parts) -> list[int]:
+        return pcpu.cptime(self, parts)
+
     def dmesg(self, parts: Parts) -> bytes:
         return msgbuf.read(self, parts)
 
@@ -97,4 +129,5 @@ def _refuse_foreign(image: Image, symbols: Symbols) -> None:
     machine = SAME.get(symbols.machine or "", symbols.machine)
     if machine not in (None, image.machine) or symbols.byteorder not in (None, image.byteorder):
         what = symbols.machine if machine != image.machine else f"{symbols.byteorder}-endian"
-        raise FormatError(f"bad namelist: {symbols.path} is of {what}, the dump {image.path} of {image.machine}")
+        text = f"bad namelist: {symbols.path} is of {what}, the dump {image.path} of {image.machine}"
+        raise FormatError(text + (": not a minidump for this platform" if image.packed is not None else ""))

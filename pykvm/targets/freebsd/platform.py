@@ -24,6 +24,7 @@ POWERPC_HASHED = ("mmu_g5", "mmu_phyp")
 EF_MIPS_ABI2 = 0x20  # in e_flags: n32, which has 32-bit addresses and 64-bit registers
 KSEG0, KSEG1, KSEG_SIZE = 0x80000000, 0xA0000000, 0x20000000
 XKPHYS, XKPHYS_PHYS = 1 << 63, (1 << 40) - 1  # eight windows, one for each kind of caching
+CACHED = 3  # the kind of XKPHYS that the kernel's direct map is
 
 
 class Linear(NamedTuple):
@@ -66,10 +67,12 @@ def _direct(dump: Minidump, _: int) -> list[Linear]:
 
 
 def _segments(dump: Minidump, pointer_size: int) -> list[Linear]:
+    """Those that the kernel uses for memory come first: cached ones."""
     high = WIDE - NARROW if pointer_size == 8 else 0
     found = [Linear(high + at, high + at + KSEG_SIZE - 1, 0) for at in (KSEG0, KSEG1)]
     if pointer_size == 8:
-        found += [Linear(XKPHYS + (i << 59), XKPHYS + (i << 59) + XKPHYS_PHYS, 0) for i in range(8)]
+        windows = (XKPHYS + (i << 59) for i in (CACHED, *(i for i in range(8) if i != CACHED)))
+        found = [Linear(at, at + XKPHYS_PHYS, 0) for at in windows] + found
     return found
 
 
@@ -97,6 +100,17 @@ PLATFORMS = {
 
 def minidump(image: Image, dump: Minidump, pointer_size: int, symbols: Symbols | None) -> Translation:
     """The translation of a minidump; FormatError for a header that makes no sense."""
+    levels, roots = layout(image, dump, pointer_size, symbols)
+    mask = NARROW if pointer_size == 4 else WIDE
+    if dump.shape.machine == "powerpc64":
+        return Translation(_powerpc_mmu(image, dump, roots), mask)
+    return Translation(mmu.radix(roots, levels, image.byteorder or "little"), mask)
+
+
+def layout(
+    image: Image, dump: Minidump, pointer_size: int, symbols: Symbols | None
+) -> tuple[Sequence[Level], list[Root]]:
+    """The levels of a minidump's page map, and which addresses it and the direct map serve."""
     platform = PLATFORMS[dump.shape.machine]
     mask = NARROW if pointer_size == 4 else WIDE
     base = dump.values["kernbase"] & mask
@@ -106,10 +120,12 @@ def minidump(image: Image, dump: Minidump, pointer_size: int, symbols: Symbols |
         raise FormatError(f"{image.path}: {e}") from None
     linear = [Root(x.start, min(x.last, mask), x.phys, True) for x in platform.linear(dump, pointer_size)]
     mapped = list(_mapped(image, dump, levels, base, mask))
-    roots = without(linear, mapped) if not platform.linear_first else without(mapped, linear)
-    if platform.machine == "powerpc64":
-        return Translation(_powerpc_mmu(image, dump, roots), mask)
-    return Translation(mmu.radix(roots, levels, image.byteorder or "little"), mask)
+    return levels, without(linear, mapped) if not platform.linear_first else without(mapped, linear)
+
+
+def is_hashed(dump: Minidump) -> bool:
+    """Whether the page map is a hashed page table."""
+    return dump.shape.machine == "powerpc64" and "radix" not in dump.mmu_name
 
 
 def _entry_size(pointer_size: int, symbols: Symbols | None) -> int:

@@ -1,0 +1,112 @@
+"""Swap devices: struct swdevt of <vm/swap_pager.h>, on the list swtailq."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pykvm.errors import FormatError, KvmError
+from pykvm.records import KvmSwap, text
+from pykvm.targets.base import Parts
+from pykvm.types.layout import Field
+from pykvm.types.view import StructView
+
+if TYPE_CHECKING:
+    from pykvm.targets.freebsd.kernel import FreeBSD
+
+MAX_DEVICES = 1 << 12
+MAX_CDEVS = 1 << 18
+MAX_NAME = 256
+NO_DEVICE = "[NFS swap]"
+
+
+def devices(target: FreeBSD, parts: Parts) -> list[KvmSwap]:
+    """In the list's order, newest last."""
+    head = parts.symbols.find("swtailq")
+    if head is None:
+        raise KvmError("unable to find swtailq")
+    struct, memory = target.types.struct("swdevt"), parts.memory
+    unused = _unused(parts)
+    found, names = [], _Names(target, parts)
+    first = memory.read_ptr(head.value)
+    for at in memory.walk_list(first, struct.offset("sw_list"), MAX_DEVICES, circular=False):
+        device = StructView(struct, memory.read(at, struct.size), 0, target.byteorder)
+        total = device.sw_nblks - unused
+        if total < 0 or device.sw_used < 0:
+            raise FormatError(
+                f"{parts.image.path}: swdevt at {at:#x}: sw_nblks {device.sw_nblks}, sw_used {device.sw_used} make no "
+                "sense"
+            )
+        found.append(KvmSwap(names.of(device, struct.field("sw_dev")), device.sw_used, total, device.sw_flags))
+    return found
+
+
+def _unused(parts: Parts) -> int:
+    """Pages of every device that are never given out: dmmax, a variable up to FreeBSD 11."""
+    found = parts.symbols.find("dmmax")
+    return 0 if found is None else parts.memory.read_i32(found.value)
+
+
+class _Names:
+    """Names of devices, by the number that devfs gave them (sw_dev), or by their vnodes."""
+
+    def __init__(self, target: FreeBSD, parts: Parts) -> None:
+        self.target = target
+        self.parts = parts
+        self._by_number: dict[int, int] | None = None
+
+    def of(self, device: StructView, field: Field) -> str:
+        """As devname(3) on the dumped system: what cannot be told is its number."""
+        number = device.sw_dev & (1 << 8 * field.size) - 1
+        if number == (1 << 8 * field.size) - 1:  # NODEV
+            return NO_DEVICE
+        for look in (self._listed, self._of_vnode):
+            try:
+                name = look(device, number)
+            except KvmError:
+                continue
+            if name:
+                return name
+        return f"#C:{number:#x}"
+
+    def _listed(self, _: StructView, number: int) -> str | None:
+        """On cdevp_list, all devices that there are (struct cdev_priv)."""
+        if self._by_number is None:
+            self._by_number = {}
+            self._by_number = self._numbers()
+        cdev = self._by_number.get(number)
+        return None if cdev is None else self._name(cdev)
+
+    def _numbers(self) -> dict[int, int]:
+        head = self.parts.symbols.find("cdevp_list")
+        if head is None:
+            return {}
+        struct, memory = self.target.types.struct("cdev_priv"), self.parts.memory
+        link, inode, inner = (struct.field(name) for name in ("cdp_list", "cdp_inode", "cdp_c"))
+        nodes = memory.walk_list(memory.read_ptr(head.value), link.offset, MAX_CDEVS, circular=False)
+        raw = memory.gather([at + inode.offset for at in nodes], inode.size)
+        order = self.target.byteorder
+        numbers = (
+            int.from_bytes(raw[i : i + inode.size], "little" if order == "little" else "big")
+            for i in range(0, len(raw), inode.size)
+        )
+        return {number: at + inner.offset for number, at in zip(numbers, nodes, strict=True)}
+
+    def _of_vnode(self, device: StructView, _: int) -> str | None:
+        """sw_vp, where it is the device's own node."""
+        types, memory = self.target.types, self.parts.memory
+        if not device.sw_vp:
+            return None
+        vnode = types.struct("vnode")
+        kind = memory.read_u32(device.sw_vp + vnode.offset("v_type"))
+        if kind != types.enum("vtype").get("VCHR"):
+            return None
+        cdev = memory.read_ptr(device.sw_vp + vnode.offset("v_rdev"))
+        return self._name(cdev) if cdev else None
+
+    def _name(self, cdev: int) -> str:
+        """si_name: an array, or (up to FreeBSD 7) a pointer."""
+        field = self.target.types.struct("cdev").field("si_name")
+        at = cdev + field.offset
+        if field.size == self.target.pointer_size:
+            return text(self.parts.memory.read_cstr(self.parts.memory.read_ptr(at), MAX_NAME))
+        return text(self.parts.memory.read_cstr(at, field.size))

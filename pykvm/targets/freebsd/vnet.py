@@ -1,0 +1,110 @@
+"""Names that are of no symbol as they are: variables of virtual network stacks (VNET), and of CPUs (DPCPU).
+
+Sources: sys/net/vnet.h, and FreeBSD's libkvm for the order.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pykvm.errors import FormatError, KvmError
+from pykvm.symbols.base import Symbol
+from pykvm.targets.base import Parts
+from pykvm.targets.freebsd import pcpu
+
+if TYPE_CHECKING:
+    from pykvm.targets.freebsd.kernel import FreeBSD
+
+MAGIC = 0x3E0D8F29  # VNET_MAGIC_N
+MAX_PROCS = 1 << 20
+MAX_THREADS = 1 << 20  # of all processes that are looked through
+
+
+def elsewhere(target: FreeBSD, parts: Parts, name: str) -> Symbol | None:
+    """vnet_entry_NAME in the current network stack, or pcpu_entry_NAME of the chosen CPU."""
+    bare = name[1:] if name.startswith("_") else name
+    found = parts.symbols.find(f"vnet_entry_{bare}")
+    if found is not None:
+        return _moved(target, parts, found)
+    found = parts.symbols.find(f"pcpu_entry_{bare}")
+    return None if found is None else pcpu.moved(target, parts, found)
+
+
+def _moved(target: FreeBSD, parts: Parts, symbol: Symbol) -> Symbol:
+    start, stop = (parts.symbols.find(f"__{edge}_set_vnet") for edge in ("start", "stop"))
+    if start is None or stop is None or not start.value <= symbol.value < stop.value:
+        return symbol
+    if target.vnet is None:
+        try:
+            target.vnet = _base(target, parts)
+        except KvmError as e:
+            raise KvmError(f"{symbol.name}: its network stack is not to be found: {e}") from e
+    return symbol._replace(value=symbol.value + target.vnet & (1 << 8 * target.pointer_size) - 1)
+
+
+def _base(target: FreeBSD, parts: Parts) -> int:
+    """What moves a variable into the current network stack: that of the prison of the thread that made the dump, else
+    of proc0. (The original always takes proc0's of a dump.)"""
+    types, memory = target.types, parts.memory
+    ucred = _credentials(target, parts)
+    prison = memory.read_ptr(ucred + types.struct("ucred").offset("cr_prison"))
+    if not prison:
+        raise KvmError(f"ucred at {ucred:#x}: no jail")
+    vnet = memory.read_ptr(prison + types.struct("prison").offset("pr_vnet"))
+    if not vnet:
+        raise KvmError(f"prison at {prison:#x}: no vnet")
+    magic = memory.read_u32(vnet + types.struct("vnet").offset("vnet_magic_n"))
+    if magic != MAGIC:
+        raise FormatError(f"vnet at {vnet:#x}: invalid vnet magic#: vnet_magic_n is {magic:#x}, must be {MAGIC:#x}")
+    return memory.read_ptr(vnet + types.struct("vnet").offset("vnet_data_base"))
+
+
+def _credentials(target: FreeBSD, parts: Parts) -> int:
+    types, memory = target.types, parts.memory
+    thread = _dumping(target, parts)
+    if thread is not None:
+        return memory.read_ptr(thread + types.struct("thread").offset("td_ucred"))
+    proc0 = parts.symbols.find("proc0")
+    if proc0 is None:
+        raise KvmError("proc0: no such symbol")
+    return memory.read_ptr(proc0.value + types.struct("proc").offset("p_ucred"))
+
+
+def _dumping(target: FreeBSD, parts: Parts) -> int | None:
+    """The thread dumptid: what runs on a CPU is looked at first, lists may be what the kernel died of."""
+    memory = parts.memory
+    found = parts.symbols.find("dumptid")
+    tid = memory.read_i32(found.value) if found is not None else 0
+    if tid <= 0:
+        return None
+    member = target.types.struct("thread").offset("td_tid")
+    for thread in (*_running(target, parts), *_listed(target, parts)):
+        try:
+            if thread and memory.read_i32(thread + member) == tid:
+                return thread
+        except KvmError:
+            continue
+    return None
+
+
+def _running(target: FreeBSD, parts: Parts) -> list[int]:
+    try:
+        member = target.types.struct("pcpu").offset("pc_curthread")
+        return [parts.memory.read_ptr(at + member) for at in pcpu.addresses(target, parts).values()]
+    except KvmError:
+        return []
+
+
+def _listed(target: FreeBSD, parts: Parts) -> list[int]:
+    """All threads of the processes on allproc, as far as the lists can be followed."""
+    proc, thread, memory = target.types.struct("proc"), target.types.struct("thread"), parts.memory
+    head, link, own = proc.offset("p_threads"), thread.offset("td_plist"), proc.offset("p_list")
+    threads: list[int] = []
+    try:
+        first = memory.read_ptr(parts.address_of("allproc"))
+        for at in memory.walk_list(first, own, MAX_PROCS, circular=False):
+            left = MAX_THREADS - len(threads)
+            threads += memory.walk_list(memory.read_ptr(at + head), link, left, circular=False)
+    except KvmError:
+        pass
+    return threads
