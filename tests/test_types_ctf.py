@@ -572,3 +572,19 @@ def test_closing_a_file_leaves_its_types(tmp_path: Path) -> None:
     assert types["proc"].offset("p_comm") == 996
     with pytest.raises(pykvm.KvmError, match="struct nothing: not in the types of"):
         types.struct("nothing")
+
+
+def test_structures_of_one_name(c: Ctf) -> None:
+    number = c.integer("int", 4, SIGNED)
+    c.structure("twin", 4, [("first", number, 0)])
+    c.structure("other", 4, [("it", number, 0)])
+    c.structure("twin", 8, [("second", number, 32)], root=0)
+    c.structure("twin", 12, [("third", number, 64)])
+    c.add(FORWARD, "twin", maker.STRUCT)
+    types = types_of(c)
+    assert [(s.size, list(s.fields)) for s in types.same_named("twin")] == [
+        (4, ["first"]), (12, ["third"]), (8, ["second"]),
+    ]  # fmt: skip
+    assert types.same_named("twin")[0].size == types["twin"].size
+    assert [s.size for s in types.same_named("other")] == [4]
+    assert types.same_named("int") == types.same_named("nosuch") == []

@@ -349,3 +349,26 @@ def test_no_dwarf(tmp_path: Path) -> None:
     file = HostFile(path)
     assert dwarf.read(file) is None
     file.close()
+
+
+@needs_gcc
+def test_structures_of_one_name(tmp_path: Path) -> None:
+    """Units may describe different structures by one name, or the same one again."""
+    common = "struct linker_file { int id; void *next; };"
+    sources = {
+        "exec.c": common + "struct elf_file { struct linker_file lf; int dynamic; long count; } a;",
+        "obj.c": common + "struct elf_file { struct linker_file lf; long count[4]; } b;",
+        "more.c": common + "struct elf_file { struct linker_file lf; long count[4]; } c;",
+    }
+    for name, text in sources.items():
+        (tmp_path / name).write_text(text)
+        subprocess.run(["gcc", "-gdwarf-4", "-c", "-o", tmp_path / f"{name}.o", tmp_path / name], check=True)
+    objects = [tmp_path / f"{name}.o" for name in sources]
+    subprocess.run(["ld", "-r", "-o", tmp_path / "all", *objects], check=True)
+    types = kernel_types(tmp_path / "all")
+    found = types.same_named("elf_file")
+    assert [(s.size, s.offset("count")) for s in found] == [(32, 24), (48, 16)]
+    assert ["dynamic" in s for s in found] == [True, False]
+    assert types["elf_file"].size == 32
+    assert [s.size for s in types.same_named("linker_file")] == [16]
+    assert types.same_named("nosuch") == []

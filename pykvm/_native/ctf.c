@@ -256,12 +256,15 @@ int pk_ctf_get(const pk_ctf *c, uint32_t id, pk_ctf_type *t)
     return is_own(c, id) && again(c, id - c->first_id, t) != 0;
 }
 
-uint32_t pk_ctf_find(const pk_ctf *c, const char *name, uint32_t kinds)
+uint32_t pk_ctf_find(const pk_ctf *c, const char *name, uint32_t kinds, uint32_t after)
 {
     const size_t size = strlen(name) + 1;
+    uint32_t i = pk_names_first(&c->names, name);
     pk_ctf_type t;
 
-    for (uint32_t i = pk_names_first(&c->names, name); i != 0; i = c->names.next[i - 1])
+    if (after != 0)
+        i = is_own(c, after) ? c->names.next[after - c->first_id] : 0;
+    for (; i != 0; i = c->names.next[i - 1])
         if (again(c, i - 1, &t) && (kinds >> t.kind & 1) != 0 && is_named(c, t.name, name, size))
             return c->first_id + i - 1;
     return 0;

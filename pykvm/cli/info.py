@@ -51,6 +51,11 @@ def _duration(value: float) -> str:
     return (f"{days} days, " if days else "") + f"{hours}:{minutes:02}:{seconds:02}"
 
 
+def _module(module: dict[str, Any]) -> str:
+    size = f", {module['size']} bytes" if module["size"] is not None else ""
+    return f"{module['name']} ({module['address']:#x}{size})"
+
+
 # How values are shown to people that are more than text.
 SHOWN: dict[str, Callable[[Any], str]] = {
     "boot time": day,
@@ -63,6 +68,7 @@ SHOWN: dict[str, Callable[[Any], str]] = {
     "kinds left out": lambda kinds: ", ".join(kinds) or "none",
     "load averages": lambda loads: " ".join(f"{load:.2f}" for load in loads),
     "panic registers": lambda values: " ".join(f"{name}={value:x}" for name, value in values.items()),
+    "modules": lambda modules: ", ".join(map(_module, modules)) or "none",
     "KASLR offset": hex,
     "kernel loaded at": hex,
 }

@@ -39,7 +39,7 @@ OLF_MAGIC = b"\x7fOLF"  # OpenBSD's spelling of ELF, <sys/exec_olf.h>
 # symbol_at: NOTYPE, OBJECT, FUNC, GNU_IFUNC; defined in a section (not SHN_UNDEF, SHN_ABS, SHN_COMMON).
 _ADDR_TYPES = 1 << 0 | 1 << 1 | 1 << 2 | 1 << 10
 STT_OBJECT, STT_FUNC, STT_SECTION, STT_FILE = 1, 2, 3, 4
-SHN_UNDEF, SHN_ABS, SHN_COMMON = 0, 0xFFF1, 0xFFF2
+SHN_UNDEF, SHN_LORESERVE, SHN_ABS, SHN_COMMON = 0, 0xFF00, 0xFFF1, 0xFFF2
 N_UNDF, N_EXT, N_ABS, N_TEXT, N_DATA, N_COMM, N_FN = 0, 1, 2, 4, 6, 0x12, 0x1E
 
 

@@ -192,8 +192,15 @@ class CtfTypes(GraphTypes):
             return 0
         if b"\0" in raw:
             return 0
-        found = int(lib.pk_ctf_find(self._index, raw, FIND[kind]))
+        found = int(lib.pk_ctf_find(self._index, raw, FIND[kind], 0))
         return found or (self.base.find(name, kind) if self.base is not None else 0)
+
+    def numbers(self, name: str, kind: int) -> Iterator[int]:
+        number = self.find(name, kind)
+        while number >= self.first:
+            yield number
+            raw = name.encode("utf-8", "surrogateescape")
+            number = int(lib.pk_ctf_find(self._index, raw, FIND[kind], number))
 
     def names(self) -> Iterator[tuple[int, str]]:
         wanted = {kind: KINDS[kind] for kind in (STRUCT, UNION, TYPEDEF)}

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 from elftools.dwarf.abbrevtable import AbbrevTable
@@ -104,6 +105,13 @@ class DwarfTypes(GraphTypes):
         tags = TAGS.get(kind)
         return self._find(name, tags) if tags is not None else 0
 
+    def numbers(self, name: str, kind: int) -> Iterator[int]:
+        found: list[int] = []
+        for number in self._described(name, kind):
+            if not any(self.is_same(number, other) for other in found):
+                found.append(number)
+                yield number
+
     def names(self) -> Iterator[tuple[int, str]]:
         try:
             for die in self._top():
@@ -191,6 +199,21 @@ class DwarfTypes(GraphTypes):
             if not left:
                 break
         return found
+
+    def _described(self, name: str, kind: int) -> Iterator[int]:
+        """The offsets of the entries of this name and kind, as far as they can be looked for."""
+        first = self.find(name, kind)
+        if not first or self._all_named:
+            yield from [first] if first else []
+            return
+        raw = name.encode("utf-8", "surrogateescape") + b"\0"
+        try:
+            for at in islice(self._places_of(raw), MAX_HITS):
+                tag, offset = self._entry(at, raw)
+                if tag in TAGS.get(kind, ()):
+                    yield offset
+        except DAMAGED as e:
+            raise self._odd(first) from e
 
     def _places_of(self, raw: bytes) -> Iterator[int]:
         """Where the name may be told in .debug_info: itself if it is short, else its offset in .debug_str. Linkers keep

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from typing import Any, NamedTuple
 
 from pykvm.errors import FormatError, KvmError
@@ -22,6 +23,7 @@ DECLARED = {FWD: STRUCT, FWD_UNION: UNION}
 DEPTH = 32
 NESTED = 16
 MEMBERS = 1 << 14
+SAME_NAMED = 16
 VISITS = 1 << 16
 
 
@@ -77,6 +79,12 @@ class GraphTypes(Types):
     def find(self, name: str, kind: int) -> int:
         """The number of the first STRUCT, UNION, ENUM, TYPEDEF or INT of that name, or 0."""
 
+    def numbers(self, name: str, kind: int) -> Iterator[int]:
+        """The numbers of all of that name and kind that are different types, as far as these types can hold such."""
+        number = self.find(name, kind)
+        if number:
+            yield number
+
     @abstractmethod
     def names(self) -> Iterator[tuple[int, str]]:
         """(kind, name) of all that find() finds of structures, unions and typedefs; some more than once."""
@@ -103,6 +111,11 @@ class GraphTypes(Types):
         if found is None:
             raise KvmError(f"struct {name}: not in the types of {self.source}")
         return found
+
+    def same_named(self, name: str) -> list[Struct]:
+        if name in self.given:
+            return [self.given[name]]
+        return [self.struct_of(number, name) for number in islice(self.numbers(name, STRUCT), SAME_NAMED)]
 
     def enumerators(self, name: str) -> Mapping[str, int]:
         tag = name.removeprefix("enum ")

@@ -120,6 +120,11 @@ class Types(Mapping[str, Struct]):
             raise KvmError(f"struct {name}: no layout of it is known for this kernel")
         return found
 
+    def same_named(self, name: str) -> list[Struct]:
+        """All structures with this tag: a kernel's files may have one each, which only they know."""
+        found = self.get(name)
+        return [found] if found is not None else []
+
     def enum(self, name: str) -> Mapping[str, int]:
         """The constants of an enum, by its tag or typedef; KvmError if it is not known."""
         found = self.enumerators(name)

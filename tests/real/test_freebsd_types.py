@@ -138,3 +138,11 @@ def test_layout_file(real: Any, tmp_path: Path, types: Types, capsys: pytest.Cap
     for name, members in OFFSETS.items():
         assert {path: again[name].offset(path) for path in members} == members
         assert again[name].size == types[name].size
+
+
+def test_two_structures_of_one_name(types: Types) -> None:
+    """Of link_elf.c and link_elf_obj.c; the classes in the dump say the same sizes."""
+    found = {"obj" if "progtab" in s else "shared": s for s in types.same_named("elf_file")}
+    assert {kind: (s.size, s.offset("ddbsymtab")) for kind, s in found.items()} == {
+        "shared": (448, 336), "obj": (344, 256),
+    }  # fmt: skip

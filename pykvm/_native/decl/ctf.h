@@ -24,8 +24,9 @@ uint32_t pk_ctf_end(const pk_ctf *ctf);
 /* A type by id; 0 if it is not one of this CTF's own. */
 int pk_ctf_get(const pk_ctf *ctf, uint32_t id, pk_ctf_type *type);
 /* Id of the first type of this kind (bit mask of 1 << CTF_K: structures, unions,
-   enums, typedefs, integers) and name, those at the top level before others, or 0.
-   Types of the base are not looked at. */
-uint32_t pk_ctf_find(const pk_ctf *ctf, const char *name, uint32_t kinds);
+   enums, typedefs, integers) and name, those at the top level before others, or 0;
+   the next one after a type that was found (0: from the beginning). Types of the base
+   are not looked at. */
+uint32_t pk_ctf_find(const pk_ctf *ctf, const char *name, uint32_t kinds, uint32_t after);
 /* Id of the first enum with a constant of this name, or 0; *index says which it is. */
 uint32_t pk_ctf_enumerator(const pk_ctf *ctf, const char *name, uint32_t *index);

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pykvm.errors import KvmError
 from pykvm.records import text
 from pykvm.targets.base import Parts
-from pykvm.targets.freebsd import clock, crash
+from pykvm.targets.freebsd import clock, crash, modules
 
 if TYPE_CHECKING:
     from pykvm.targets.freebsd.kernel import FreeBSD
@@ -72,6 +72,14 @@ def _memory(target: FreeBSD, parts: Parts) -> int | None:
     return parts.memory.read_ptr(parts.address_of("physmem")) * target.page_size or None
 
 
+def _modules(target: FreeBSD, parts: Parts) -> list[dict[str, Any]] | None:
+    """The kernel modules that are loaded; None if the kernel does not say where their list is."""
+    offsets = modules.offsets_of(target, parts)
+    if offsets is None:
+        return None
+    return [{"name": m.name, "address": m.address, "size": m.size} for m in modules.listed(parts, offsets)]
+
+
 FACTS: dict[str, Callable[[FreeBSD, Parts], Any]] = {
     "hostname": _hostname,
     "boot time": _boot_time,
@@ -80,6 +88,7 @@ FACTS: dict[str, Callable[[FreeBSD, Parts], Any]] = {
     "cpus": lambda target, parts: parts.memory.read_i32(parts.address_of("mp_ncpus")) or None,
     "load averages": loadavg,
     "physical memory": _memory,
+    "modules": _modules,
 }
 
 

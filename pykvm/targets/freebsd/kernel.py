@@ -12,7 +12,7 @@ from pykvm.machines.mmu import Translation
 from pykvm.records import KvmPage, KvmSwap, ProcessRecord
 from pykvm.symbols.base import Symbol, Symbols
 from pykvm.targets.base import Message, Parts, Target, Thread
-from pykvm.targets.freebsd import argv, facts, fulldump, identity, msgbuf, pages, pcpu, platform, swap, vnet
+from pykvm.targets.freebsd import argv, facts, fulldump, identity, modules, msgbuf, pages, pcpu, platform, swap, vnet
 from pykvm.targets.freebsd.procs import select
 from pykvm.targets.freebsd.types import KernelTypes
 
@@ -59,6 +59,7 @@ class FreeBSD(Target):
         """See that the kernel file is the dump's, or move its symbols to where the kernel ran."""
         self.types = KernelTypes(parts, self.pointer_size)
         self.kerndisp = identity.check(self, parts)
+        parts.symbols.chain(lambda: modules.read(self, parts))
         if facts.string(parts, "ostype", 64) == "DragonFly":  # whose first minidumps look like FreeBSD's
             self.system = "DragonFly"
 

@@ -49,6 +49,9 @@ class KernelTypes(Types):
             raise KvmError(f"struct {name}: {f'not in the types of {source}' if source else self._why}")
         return found
 
+    def same_named(self, name: str) -> list[Struct]:
+        return super().same_named(name) if name in self._structs else self.carried.same_named(name)
+
     def enumerators(self, name: str) -> Mapping[str, int]:
         return self.carried.enumerators(name)
 

@@ -8,15 +8,12 @@ defined, with a capital letter for those that EXPORT_SYMBOL names.
 from __future__ import annotations
 
 import struct
-from bisect import bisect_right
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from pykvm.errors import FormatError, KvmError
 from pykvm.memory import Memory
-from pykvm.symbols import kallsyms
-from pykvm.symbols.base import Symbols
+from pykvm.symbols.modules import Area, Budget, ModuleSymbols
 from pykvm.targets.base import Parts
 from pykvm.targets.linux.symbols.looks import Looks
 from pykvm.types.layout import Struct, Types
@@ -39,42 +36,6 @@ MAX_AREAS = 16
 NOWHERE = b"aAnNU?"  # letters of what at() does not name: absolute and per-CPU values, debugging, undefined
 
 
-@dataclass
-class Budget:
-    """What the tables of all modules together may take."""
-
-    left: dict[str, int] = field(
-        default_factory=lambda: {"symbols": 1 << 19, "exports": 1 << 18, "bytes of names": 32 << 20}
-    )
-
-    def take(self, what: str, n: int) -> None:
-        """FormatError if there is not so much left."""
-        if n > self.left[what]:
-            raise FormatError(f"the modules have too many {what}")
-        self.left[what] -= n
-
-
-class Area(NamedTuple):
-    """Memory of a module."""
-
-    start: int
-    end: int
-
-
-class ModuleSymbols(Symbols):
-    """The names of all modules. `flaw`: the first that is wrong with them."""
-
-    areas: list[Area]
-
-    def at(self, addr: int) -> tuple[str, int] | None:
-        """As Symbols.at(), within the memory of the module that the address is in; None if it is in none's."""
-        i = bisect_right(self.areas, (addr, 1 << 64)) - 1
-        if i < 0 or not self.areas[i].start <= addr < self.areas[i].end:
-            return None
-        found = self._at(addr)
-        return found if found is not None and addr - found[1] >= self.areas[i].start else None
-
-
 def read(target: Linux, parts: Parts) -> ModuleSymbols | None:
     """The names of the modules on the kernel's list; None if the kernel has no modules, or their layout is unknown.
 
@@ -84,9 +45,8 @@ def read(target: Linux, parts: Parts) -> ModuleSymbols | None:
     head = symbol.value if symbol is not None else Looks(target, parts, types).modules()
     if head is None or "module" not in types:
         return None
-    symbols = ModuleSymbols(parts.image.path, target.machine, target.byteorder, kallsyms.n_type, kallsyms.letter)
+    symbols = ModuleSymbols(parts.image.path, target.machine, target.byteorder)
     symbols.format = "kallsyms"
-    symbols.areas = []
     reader = _Reader(symbols, types, target, target.platform.memory(target.tables(parts.image), parts.image))
     try:
         for at in reader.listed(head):
