@@ -314,10 +314,15 @@ class Kvm(Memory):
 
     def threads(self, p: ProcessRecord) -> list[Thread]:
         """The threads of a process."""
+        with Recorded(self):
+            self._check_record(p)
+            return self._ready().threads(self.parts, p)
+
+    def _check_record(self, p: ProcessRecord) -> None:
         if not isinstance(p, ProcessRecord):
             raise TypeError("p must be a process record")
-        with Recorded(self):
-            return self._ready().threads(self.parts, p)
+        if p.memory not in (None, self):
+            raise KvmError(f"process {p.pid}: the record is of another handle")
 
     def argv(self, p: ProcessRecord, nchr: int = 0) -> list[bytes]:
         """The argument vector; empty for a zombie or a process without. nchr: most bytes, 0 for all."""
@@ -329,9 +334,8 @@ class Kvm(Memory):
 
     def vector(self, p: ProcessRecord, environment: bool, nchr: int) -> list[bytes] | None:
         """What kvm_getargv(3) or kvm_getenvv(3) gives, raising; None: the process has none."""
-        if not isinstance(p, ProcessRecord):
-            raise TypeError("p must be a process record")
         with Recorded(self):
+            self._check_record(p)
             return self.target.arguments(self.parts, p, environment, nchr)
 
     def loadavg(self) -> list[float]:

@@ -18,6 +18,7 @@ LIST_LIMIT = 1 << 22
 TLB_PAGES = 1 << 14
 ADDRESS = (1 << 64) - 1
 CLOSED = "handle is closed"
+NO_ADDRESS = (lib.PK_EIO, lib.PK_EMEM, lib.PK_ECLOSED)  # failures that are not of an address
 
 Reader = Callable[[int], int]
 window, unpack = lib.pk_space_window, ffi.unpack
@@ -247,10 +248,14 @@ class Memory:
         AddressError for a pointer that cannot be followed (`address` is the element); KvmError for a loop that
         does not go through head, or more elements than limit.
         """
+        if limit < 0:
+            raise ValueError(f"limit {limit}")
+        if not -ADDRESS <= next_offset <= ADDRESS:
+            raise self.note(AddressError(f"next_offset {next_offset:#x} is beyond all addresses", head))
         space = self._space_for(head)
         fault, out = ffi.new("pk_fault *"), ffi.new("uint64_t **")
         count = lib.pk_space_walk(
-            space, head, next_offset & ADDRESS, self._pointer_size, circular, min(max(limit, 0), ADDRESS), out, fault
+            space, head, next_offset & ADDRESS, self._pointer_size, circular, min(limit, ADDRESS), out, fault
         )
         try:
             if fault.status == lib.PK_ELOOP:
@@ -258,10 +263,9 @@ class Memory:
             if fault.status == lib.PK_ELIMIT:
                 raise self.note(KvmError(f"list at {head:x} has more than {limit} elements"))
             if fault.status != lib.PK_OK:
-                error = self.fault(fault, 0, 0)
-                if isinstance(error, AddressError):  # of the last element; its text tells the pointer in it
-                    error.address = out[0][count - 1]
-                raise self.note(error)
+                element = int(out[0][count - 1]) if count else head
+                why = f"{self.fault(fault, 0, 0)}: in element {element:x} of the list at {head:x}"
+                raise self.note(KvmError(why) if fault.status in NO_ADDRESS else AddressError(why, element))
             return memoryview(bytes(ffi.buffer(out[0], count * 8)) if count else b"").cast("Q")
         finally:
             lib.pk_free(out[0])

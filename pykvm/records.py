@@ -4,10 +4,13 @@ and swap, the structures of FreeBSD's <kvm.h>."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pykvm.types.layout import Struct
 from pykvm.types.view import StructView
+
+if TYPE_CHECKING:
+    from pykvm.memory import Memory
 
 # The attributes that every process record has (interface.md, section 2).
 PROCESS_NAMES = frozenset(
@@ -28,6 +31,7 @@ class ProcessRecord(StructView):
     """
 
     __slots__ = ("_length", "_more", "_neutral")
+    memory: Memory | None = None  # of the handle that it is of, where that is known
 
     def __init__(
         self,

@@ -188,3 +188,14 @@ def test_control_characters_stay_out(run: Any, mirbsd_dump_factory: Any) -> None
     assert "\x1b" not in out
     assert r"evil\x1b[31m" in out
     assert r"a\x0ab" in out
+
+
+def test_standard_output_is_closed(flags: list[Any]) -> None:
+    command = [sys.executable, "-m", "pykvm", "info", *map(str, flags)]
+    done = subprocess.run(["sh", "-c", 'exec "$@" >&-', "sh", *command], stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, "pykvm: standard output is closed\n")
+
+
+def test_ps_names_what_was_not_found(run: Any, flags: list[Any]) -> None:
+    status, _, err = run("ps", *flags, "-p", "1", "-U", "77")
+    assert (status, err) == (1, "pykvm: no such process: -p 1 -U 77\n")

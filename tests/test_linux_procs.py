@@ -601,3 +601,23 @@ def use(kd: pykvm.Kvm) -> None:
     for p in kd.processes():
         assert p.comm
         assert p.p_sigcatch >= 0
+
+
+def test_a_list_that_ends(one: ProcsDump) -> None:
+    """The list of tasks is a ring: NULL in it is damage, not its end."""
+    point(one, 301, "task_struct", "tasks", "next", value=0)
+    with (
+        pykvm.Kvm(one.path) as kd,
+        pytest.raises(pykvm.FormatError, match=r"init_task.tasks: the list ends at 0x\w+ with NULL"),
+    ):
+        kd.processes()
+
+
+def test_a_record_of_another_handle(one: ProcsDump) -> None:
+    with pykvm.Kvm(one.path) as kd, pykvm.Kvm(one.path) as other:
+        p = other.processes()[0]
+        for ask in (kd.threads, kd.argv, kd.environ):
+            with pytest.raises(pykvm.KvmError, match=f"process {p.pid}: the record is of another handle"):
+                ask(p)
+        assert pykvm.kvm_getargv(kd, p, 0) is None
+        assert len(other.threads(p)) >= 1

@@ -267,3 +267,27 @@ def test_notes() -> None:
     for cut in range(len(good) - 2):  # but for the padding at the end
         assert build_id(good[:cut], "<") is None
     assert build_id(struct.pack("<III", 0xFFFFFFFF, 0xFFFFFFFF, 3) * 4, "<") is None
+
+
+@pytest.mark.parametrize(
+    ("names", "why"),
+    [
+        ("0000000000000001 T foo\n", "it has none of the kernel's names"),
+        ("0000000000401136 T main\n0000000000401000 t _init\n", "it has none of the kernel's names"),
+        ("0000000000401136 T panic_kernel\n", "panic_kernel is at 0x401136, in the dump at 0x"),
+    ],
+)
+def test_a_list_of_no_kernel(names_dump: Write, tmp_path: Path, names: str, why: str) -> None:
+    """Nothing in it can be compared with what VMCOREINFO tells: then its names are, with the dump's own."""
+    dump = names_dump()
+    path = tmp_path / "names"
+    path.write_text(names)
+    with pytest.raises(pykvm.FormatError, match=f"is not the kernel of .*{why}"):
+        pykvm.Kvm(dump.path, path)
+
+
+def test_a_dump_is_no_kernel(names_dump: Write, tmp_path: Path) -> None:
+    """The dump itself, named as the kernel."""
+    dump = names_dump()
+    with pytest.raises(pykvm.FormatError, match=r"is not the kernel of .*it has no symbols"):
+        pykvm.Kvm(dump.path, dump.path)

@@ -27,7 +27,7 @@ class Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command: 0, or 1 after one line on stderr."""
-    parser = Parser(prog="pykvm", description="Look into a kernel's memory: live or a crash dump.")
+    parser = Parser(prog="pykvm", description="Look into a kernel's memory, in a crash dump.")
     parser.add_argument("--version", action="version", version=f"pykvm {pykvm.__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, module in COMMANDS:
@@ -35,6 +35,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         module.setup(sub)
         sub.set_defaults(run=module.run)
     arguments = parser.parse_args(argv)
+    if sys.stdout is None:
+        print("pykvm: standard output is closed", file=sys.stderr)
+        return 1
     try:
         arguments.run(arguments)
         sys.stdout.flush()

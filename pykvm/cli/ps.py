@@ -144,8 +144,9 @@ def run(arguments: argparse.Namespace) -> None:
             put_json([as_json(row) for row in rows])
         else:
             table(chosen, rows, width(arguments.w))
-    if arguments.p and not rows:
-        raise KvmError(f"no such process: {arguments.p}")
+    if not rows and any(chosen is not None for chosen in wanted.values()):
+        asked = " ".join(f"-{flag} {getattr(arguments, flag)}" for flag, chosen in wanted.items() if chosen is not None)
+        raise KvmError(f"no such process: {asked}")
 
 
 def column(name: str) -> Column:

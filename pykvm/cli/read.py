@@ -21,8 +21,14 @@ def setup(parser: argparse.ArgumentParser) -> None:
     json_flag(parser)
     parser.add_argument("--raw", action="store_true", help="the bytes themselves, to a file or pipe")
     parser.add_argument("--phys", action="store_true", help="ADDR is a physical address")
-    parser.add_argument("where", metavar="ADDR|NAME[+OFF]", help="address (hexadecimal, with or without 0x) or symbol")
-    parser.add_argument("length", metavar="LEN", nargs="?", default="64", help="bytes (default 64)")
+    parser.add_argument(
+        "where",
+        metavar="ADDR|NAME[+OFF]",
+        help="address (hexadecimal, with or without 0x) or symbol; OFF is decimal, or hexadecimal with 0x",
+    )
+    parser.add_argument(
+        "length", metavar="LEN", nargs="?", default="64", help="bytes, decimal or hexadecimal with 0x (default 64)"
+    )
 
 
 def address(kd: Kvm, where: str, names: bool) -> int:

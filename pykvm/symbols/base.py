@@ -18,6 +18,7 @@ MAX_STRINGS = 256 << 20
 TOO_MUCH = f"the names of the symbols take more than {lib.PK_NAMES_MAX} bytes, or than there is memory"
 N_DATA_EXT = 0x07  # N_DATA | N_EXT of <a.out.h>: what FreeBSD's libkvm calls a symbol of a resolver
 PAGE = 4096
+KALLSYMS = "kallsyms"  # the format of tables that a Linux kernel has of itself
 FAR = 1 << 20  # from a kernel's symbol to an address that may be a module's
 
 
@@ -306,7 +307,8 @@ class Symbols(Mapping[str, int]):
         symbol = _export(out)
         if got == 2 and addr - symbol.value >= symbol.size + PAGE:
             return None
-        return symbol.name, addr - symbol.value
+        name = first_name(self, out) if self.format == KALLSYMS else symbol.name
+        return name, addr - symbol.value
 
     def getter(self, missing: Callable[[str], int]) -> Callable[[str], int]:
         """A fast name -> address function; `missing` is asked for names that are not found as they are."""
@@ -375,3 +377,11 @@ def _export(out: Any) -> Symbol:
 
 # A probe takes an open kernel file and gives its symbols, or None if the file is of another format.
 Probe = Callable[[HostFile], "Symbols | None"]
+
+
+def first_name(symbols: Symbols, found: Any) -> str:
+    """Of the names at one place the first, in a table that is sorted by address: the one that Linux itself prints."""
+    before = ffi.new("pk_symbol *")
+    while found.order > 0 and lib.pk_symtab_get(symbols.core, found.order - 1, before) and before.value == found.value:
+        found, before = before, found
+    return _export(found).name

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pykvm._native.ffi import ffi, lib
 from pykvm.errors import FormatError
 from pykvm.images.vmcoreinfo import VmcoreInfo
-from pykvm.symbols.base import TOO_MUCH, Symbols
+from pykvm.symbols.base import KALLSYMS, TOO_MUCH, Symbols
 
 if TYPE_CHECKING:
     from pykvm.memory import Memory
@@ -106,7 +106,7 @@ def read(memory: Memory, kernel: Kernel, tables: Tables) -> Symbols:
     problem = ""
     for rule in _rules(tables, values, order):
         symbols = Symbols(path, kernel.machine, kernel.byteorder, n_type, letter)
-        symbols.format = "kallsyms"
+        symbols.format = KALLSYMS
         table.rule = rule
         got = lib.pk_symtab_add_kallsyms(symbols.core, table)
         if got < 0:

@@ -303,5 +303,8 @@ def load(path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> Types:
 
 def builtin(name: str) -> Types:
     """One of pykvm's own tables for known releases."""
-    text = resources.files("pykvm.types").joinpath(f"data/{name}.json").read_text("utf-8")
+    try:
+        text = resources.files("pykvm.types").joinpath(f"data/{name}.json").read_text("utf-8")
+    except OSError as e:  # no more files may be open
+        raise KvmError(f"pykvm's own {name}.json: {e.strerror}") from e
     return from_json(json.loads(text), name)

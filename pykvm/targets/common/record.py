@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Generic, TypeVar
 
+from pykvm.memory import Memory
 from pykvm.records import PROCESS_NAMES, ProcessRecord
 from pykvm.targets.common.batch import Batch
 from pykvm.types.layout import Struct
@@ -49,6 +50,12 @@ class RowRecord(ProcessRecord):
         self._neutral = {}
         self._more = {}
         self._length = layout.size if length is None else length
+
+    @property
+    def memory(self) -> Memory | None:  # type: ignore[override]
+        """What it was read from."""
+        memory: Memory = self._records.batch.parts.memory
+        return memory
 
     def __getattr__(self, name: str) -> Any:
         if name == "_buf":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pykvm.errors import AddressError, KvmError
+from pykvm.errors import AddressError, FormatError, KvmError
 from pykvm.records import ProcessRecord, text
 from pykvm.targets.base import Parts, Thread
 from pykvm.targets.common import select
@@ -41,6 +41,8 @@ def everyone(target: Linux, parts: Parts) -> Batch:
         raise AddressError(f"can't read task at {at:#x}: {e}", e.address) from e
     except KvmError as e:
         raise KvmError(f"init_task.tasks: {e}") from e
+    if parts.memory.read_ptr(nodes[-1]) != head:
+        raise FormatError(f"init_task.tasks: the list ends at {nodes[-1]:#x} with NULL, not where it began")
     batch = Batch.of(target, parts, [node - offset & read.pointer_mask for node in nodes[1:]])
     pids = batch["pid"]
     if None in pids:

@@ -6,19 +6,17 @@ is one, else the rules by which scripts/kallsyms.c sorts names are applied to th
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pykvm._native.ffi import ffi, lib
 from pykvm.errors import KvmError
-from pykvm.records import text
-from pykvm.symbols.base import Symbol, Symbols
+from pykvm.symbols.base import KALLSYMS, Symbol, Symbols, first_name
 from pykvm.targets.base import Parts
 
 if TYPE_CHECKING:
     from pykvm.targets.linux.kernel import Linux
 
-KALLSYMS = "kallsyms"
-LTO = b".llvm."  # what Clang's link-time optimisation adds to a name, and kallsyms takes off
+LTO = ".llvm."  # what Clang's link-time optimisation adds to a name, and kallsyms takes off
 WEAK = 2  # STB_WEAK
 EDGES = ("start_", "stop_", "end_"), ("_start", "_end")  # of names that the linker script makes
 
@@ -44,7 +42,7 @@ class Functions:
             return None
         value = int(out.value)
         if self._table.format == KALLSYMS:
-            return _first_name(self._table, out), value
+            return first_name(self._table, out).split(LTO, 1)[0], value
         if self._names is None:
             self._names = _names_of(self._table, self._text)
         name = self._names.get(value)
@@ -73,14 +71,6 @@ class Functions:
                 self._module_names.setdefault(symbol.value, symbol.name)
         value = pc - found[1]
         return self._module_names.get(value, found[0]), value
-
-
-def _first_name(symbols: Symbols, out: Any) -> str:
-    """Of the names at one place, in a table that is sorted by address."""
-    before = ffi.new("pk_symbol *")
-    while out.order > 0 and lib.pk_symtab_get(symbols.core, out.order - 1, before) and before.value == out.value:
-        out, before = before, out
-    return text(bytes(ffi.buffer(out.name, out.name_len)).split(LTO, 1)[0])
 
 
 def _names_of(symbols: Symbols, where: range) -> dict[int, str]:

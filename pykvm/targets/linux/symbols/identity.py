@@ -7,6 +7,7 @@ notes in the dump's memory are asked, and where those cannot be read, the versio
 from __future__ import annotations
 
 import re
+from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from pykvm.errors import FormatError, KvmError
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 LANDMARKS = ("_stext", "init_uts_ns", "swapper_pg_dir")  # VMCOREINFO gives their addresses on every machine
 # Functions that every kernel has, far from each other.
 FUNCTIONS = ("_etext", "_sinittext", "_einittext", "start_kernel", "panic", "do_exit", "schedule", "kfree", "vprintk")
+MAX_COMPARED = 1 << 14  # names of a file that are looked for
+ENOUGH = 16
 BANNER = "Linux version "
 BANNER_MAX = 1024
 # linux_banner: release, (who compiled it), (with what), version.
@@ -112,18 +115,28 @@ def check(target: Linux, parts: Parts) -> None:
 
 
 def _misplaced(target: Linux, parts: Parts) -> str | None:
-    """Which function is not where the dump's own kallsyms has it; None if all are, as far as both have them."""
+    """Which name is not where the dump's own kallsyms has it; None if all that are looked at are. A file with none of
+    the kernel's names is another's."""
     try:
         own = target.own_symbols(parts.memory, parts.image)
     except KvmError:
-        return None
-    if own is None:
-        return None
-    for name in FUNCTIONS:
+        own = None
+    if own is None:  # then only addresses that VMCOREINFO tells could be compared
+        known = any(target.vmcoreinfo.symbol(name) is not None and name in parts.symbols for name in LANDMARKS)
+        return None if known or len(parts.symbols) else "it has no symbols"
+    compared = 0
+    for name in (*FUNCTIONS, *islice(parts.symbols, MAX_COMPARED)):
         theirs, ours = own.find(name), parts.symbols.find(name)
-        if theirs is not None and ours is not None and theirs.value != ours.value:
+        if theirs is None or ours is None:
+            continue
+        if theirs.value == ours.value:
+            compared += 1
+        elif name in FUNCTIONS or not compared:
+            # Several functions may have one name: what fits before them tells enough.
             return f"{name} is at {ours.value:#x}, in the dump at {theirs.value:#x}"
-    return None
+        if compared == ENOUGH:
+            return None
+    return None if compared else "it has none of the kernel's names" if len(parts.symbols) else "it has no symbols"
 
 
 def _of_file(symbols: Symbols) -> Identity:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from pykvm.errors import FormatError, KvmError
 from pykvm.memory import Memory
+from pykvm.symbols.base import KALLSYMS
 from pykvm.symbols.modules import Area, Budget, ModuleSymbols
 from pykvm.targets.base import Parts
 from pykvm.targets.linux.symbols.looks import Looks
@@ -46,7 +47,7 @@ def read(target: Linux, parts: Parts) -> ModuleSymbols | None:
     if head is None or "module" not in types:
         return None
     symbols = ModuleSymbols(parts.image.path, target.machine, target.byteorder)
-    symbols.format = "kallsyms"
+    symbols.format = KALLSYMS
     reader = _Reader(symbols, types, target, target.platform.memory(target.tables(parts.image), parts.image))
     try:
         for at in reader.listed(head):
