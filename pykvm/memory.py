@@ -314,6 +314,12 @@ class Memory:
             raise self.note(self.fault(fault, addr, 0))
         return pa
 
+    def located(self, addr: int) -> int | None:
+        """As translate(), but None for what is not mapped, which is then no failure."""
+        fault = ffi.new("pk_fault *")
+        pa: int = lib.pk_space_translate(self._space_for(addr), addr, ffi.new("uint64_t *"), fault)
+        return pa if fault.status == lib.PK_OK else None
+
     def read_phys(self, paddr: int, n: int) -> bytes:
         """n bytes of physical memory, or AddressError."""
         image = self._image

@@ -14,7 +14,6 @@ from pykvm.machines.flat import FILE_TABLE
 from pykvm.machines.leaves import BLOCK, CHUNK, Leaf, Tree
 from pykvm.machines.mmu import Root
 from pykvm.machines.rights import Rights, Sized
-from pykvm.memory import Memory
 from pykvm.records import KvmPage
 from pykvm.targets.base import Parts
 from pykvm.targets.freebsd import platform
@@ -52,7 +51,9 @@ def walk(target: FreeBSD, parts: Parts) -> Iterator[KvmPage]:
         order = "big" if dump.shape.machine == "powerpc64" else target.byteorder
         tree = Tree(levels, order, _reader(image), image.path)
         leaves = (leaf for root in sorted(roots) if not root.linear for leaf in tree.leaves(root))
-    seen = bytearray(image.pages_present)
+    # A file that was cut holds fewer pages than its bitmap says.
+    held = max(0, image.files[0].size - packed.data_offset) // packed.page_size
+    seen = bytearray(min(image.pages_present, held))
     prot = RIGHTS[dump.shape.machine](dump, levels[0].entry_size).prot
     yield from _mapped(image, packed, leaves, prot, direct, seen)
     yield from _others(image, packed, direct, seen)
@@ -125,12 +126,13 @@ def _reader(image: Image) -> Callable[[int, int], Iterator[tuple[int, bytes]]]:
 
     def read(table: int, size: int) -> Iterator[tuple[int, bytes]]:
         if table >= FILE_TABLE:
-            begin = table - FILE_TABLE
+            begin = done = table - FILE_TABLE
             for start, end in file.data(begin, size):
-                # A hole may begin or end inside of an entry's block: read from the block's start on.
-                start = begin + (start - begin & -BLOCK)
-                for at in range(start, end, CHUNK):
-                    yield at - begin, file.pread(at, min(CHUNK, begin + size - at, (end - at + BLOCK - 1) & -BLOCK))
+                # Whole blocks, counted from the table's start: a hole may begin and end inside of one.
+                start = max(done, begin + (start - begin & -BLOCK))
+                done = max(done, min(begin + size, begin + (end - begin + BLOCK - 1 & -BLOCK)))
+                for at in range(start, done, CHUNK):
+                    yield at - begin, file.pread(at, min(CHUNK, done - at))
             return
         try:
             yield 0, image.read(table, size)
@@ -156,12 +158,5 @@ def _hashed(parts: Parts, dump: Minidump, roots: Sequence[Root]) -> Iterator[Lea
                 continue
             low = int.from_bytes(raw[place + 8 : place + 16], "big")
             pa = low & powerpc64.HASHED_FRAME
-            if _is_at(memory, va, pa):
+            if memory.located(va) == pa:
                 yield Leaf(va, pa, powerpc64.SMALL_PAGE, low)
-
-
-def _is_at(memory: Memory, va: int, pa: int) -> bool:
-    try:
-        return memory.translate(va) == pa
-    except AddressError:
-        return False

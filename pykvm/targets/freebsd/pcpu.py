@@ -168,14 +168,8 @@ def copy(target: FreeBSD, parts: Parts, base: int, cpu: int) -> int:
 
 
 def _readable(parts: Parts, at: int, other: int) -> int:
-    """The first of two addresses, unless only the second is there."""
-    for place in (at, other):
-        try:
-            parts.memory.translate(place)
-        except AddressError:
-            continue
-        return place
-    return at
+    """The first of two addresses, unless only the second is mapped."""
+    return at if parts.memory.located(at) is not None or parts.memory.located(other) is None else other
 
 
 def stride(target: FreeBSD, parts: Parts) -> int:

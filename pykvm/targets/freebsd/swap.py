@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 MAX_DEVICES = 1 << 12
 MAX_CDEVS = 1 << 18
 MAX_NAME = 256
+VCHR = 4  # v_type of <sys/vnode.h>
 NO_DEVICE = "[NFS swap]"
 
 
@@ -98,7 +99,7 @@ class _Names:
             return None
         vnode = types.struct("vnode")
         kind = memory.read_u32(device.sw_vp + vnode.offset("v_type"))
-        if kind != types.enum("vtype").get("VCHR"):
+        if kind != types.constant("VCHR", VCHR):
             return None
         cdev = memory.read_ptr(device.sw_vp + vnode.offset("v_rdev"))
         return self._name(cdev) if cdev else None

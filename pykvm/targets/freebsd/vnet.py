@@ -78,12 +78,13 @@ def _dumping(target: FreeBSD, parts: Parts) -> int | None:
     if tid <= 0:
         return None
     member = target.types.struct("thread").offset("td_tid")
-    for thread in (*_running(target, parts), *_listed(target, parts)):
-        try:
-            if thread and memory.read_i32(thread + member) == tid:
+    order = "little" if target.byteorder == "little" else "big"
+    for threads in (_running(target, parts), _listed(target, parts)):
+        tids = bytearray(4 * len(threads))
+        memory.gather_into([at + member for at in threads], 4, tids, 0, 4, partial=True)
+        for i, thread in enumerate(threads):
+            if int.from_bytes(tids[4 * i : 4 * i + 4], order) == tid:
                 return thread
-        except KvmError:
-            continue
     return None
 
 
