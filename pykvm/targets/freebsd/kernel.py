@@ -44,6 +44,11 @@ class FreeBSD(Target):
         if isinstance(image.header, Minidump):
             self.page_size = image.header.page_size
 
+    @property
+    def order(self) -> str:
+        """The byte order as struct spells it."""
+        return "<" if self.byteorder == "little" else ">"
+
     def translation(self, image: Image, symbols: Symbols | None) -> Translation | None:
         if symbols is not None:
             _refuse_foreign(image, symbols)

@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from pykvm.targets.freebsd.kernel import FreeBSD
 
 DIRECT_PROT = VM_PROT_READ | VM_PROT_WRITE
-# A kernel maps some pages several times. How often all of them may be on average, before the map is taken for damaged.
-TIMES = 4
+# A kernel maps some pages several times. How often all of them may be on average, and how many more, before the map is
+# taken for damaged.
+TIMES, MORE = 4, 1 << 16
 
 # Of what looks the same whatever the dump's header says; else a function of the header and the size of entries.
 RIGHTS: dict[str, Callable[[Minidump, int], Rights | Sized]] = {
@@ -69,7 +70,7 @@ def _mapped(
 ) -> Iterator[KvmPage]:
     """The kernel's map: a page of its own for every piece that lies in one in the file."""
     page, data, where = packed.page_size, packed.data_offset, image.where
-    left = TIMES * len(seen) + CHUNK
+    left = TIMES * len(seen) + MORE
     for va, pa, size, entry in leaves:
         rest = size // page
         allowed = prot(entry)

@@ -63,7 +63,7 @@ def _words(target: FreeBSD, parts: Parts, name: str) -> tuple[int, ...]:
         raw = parts.memory.read(at, count * word)
     except KvmError as e:
         raise KvmError(f"cannot read {name} array: {e}") from e
-    return struct.unpack(f"{'<' if target.byteorder == 'little' else '>'}{count}{'Q' if word == 8 else 'I'}", raw)
+    return struct.unpack(f"{target.order}{count}{'Q' if word == 8 else 'I'}", raw)
 
 
 def addresses(target: FreeBSD, parts: Parts) -> dict[int, int]:
@@ -100,8 +100,7 @@ def _size(target: FreeBSD, parts: Parts, table: dict[int, int]) -> int:
 
 def cptime(target: FreeBSD, parts: Parts) -> list[int]:
     """The sum of all CPUs' times; up to FreeBSD 6 an array of the kernel's."""
-    word, order = target.pointer_size, "<" if target.byteorder == "little" else ">"
-    shape = struct.Struct(f"{order}{CPUSTATES}{'q' if word == 8 else 'i'}")
+    shape = struct.Struct(f"{target.order}{CPUSTATES}{'q' if target.pointer_size == 8 else 'i'}")
     single = parts.symbols.find("cp_time")
     if single is not None:
         return list(shape.unpack(parts.memory.read(single.value, shape.size)))

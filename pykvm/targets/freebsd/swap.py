@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import struct
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pykvm.errors import FormatError, KvmError
 from pykvm.records import KvmSwap, text
 from pykvm.targets.base import Parts
 from pykvm.types.layout import Field
-from pykvm.types.view import StructView
 
 if TYPE_CHECKING:
     from pykvm.targets.freebsd.kernel import FreeBSD
 
 MAX_DEVICES = 1 << 12
+SIGNED = 3  # the first members of Device are ints
 MAX_CDEVS = 1 << 18
 MAX_NAME = 256
 VCHR = 4  # v_type of <sys/vnode.h>
 NO_DEVICE = "[NFS swap]"
+
+
+class Device(NamedTuple):
+    """What struct swdevt says of a device: sizes in pages; its number all ones (NODEV) if it has none."""
+
+    sw_nblks: int
+    sw_used: int
+    sw_flags: int
+    sw_dev: int
+    sw_vp: int
 
 
 def devices(target: FreeBSD, parts: Parts) -> list[KvmSwap]:
@@ -25,20 +36,27 @@ def devices(target: FreeBSD, parts: Parts) -> list[KvmSwap]:
     head = parts.symbols.find("swtailq")
     if head is None:
         raise KvmError("unable to find swtailq")
-    struct, memory = target.types.struct("swdevt"), parts.memory
+    swdevt, memory = target.types.struct("swdevt"), parts.memory
     unused = _unused(parts)
+    fields = [swdevt.field(name) for name in Device._fields]
+    none = (1 << 8 * fields[3].size) - 1
     found, names = [], _Names(target, parts)
     first = memory.read_ptr(head.value)
-    for at in memory.walk_list(first, struct.offset("sw_list"), MAX_DEVICES, circular=False):
-        device = StructView(struct, memory.read(at, struct.size), 0, target.byteorder)
+    for at in memory.walk_list(first, swdevt.offset("sw_list"), MAX_DEVICES, circular=False):
+        raw = memory.read(at, swdevt.size)
+        device = Device(*(_number(target, raw, field, i < SIGNED) for i, field in enumerate(fields)))
         total = device.sw_nblks - unused
         if total < 0 or device.sw_used < 0:
-            raise FormatError(
-                f"{parts.image.path}: swdevt at {at:#x}: sw_nblks {device.sw_nblks}, sw_used {device.sw_used} make no "
-                "sense"
-            )
-        found.append(KvmSwap(names.of(device, struct.field("sw_dev")), device.sw_used, total, device.sw_flags))
+            said = f"sw_nblks {device.sw_nblks}, sw_used {device.sw_used} make no sense"
+            raise FormatError(f"{parts.image.path}: swdevt at {at:#x}: {said}")
+        name = NO_DEVICE if device.sw_dev == none else names.of(device)
+        found.append(KvmSwap(name, device.sw_used, total, device.sw_flags))
     return found
+
+
+def _number(target: FreeBSD, raw: bytes, field: Field, signed: bool) -> int:
+    order: Literal["little", "big"] = "little" if target.byteorder == "little" else "big"
+    return int.from_bytes(raw[field.offset : field.offset + field.size], order, signed=signed)
 
 
 def _unused(parts: Parts) -> int:
@@ -55,44 +73,39 @@ class _Names:
         self.parts = parts
         self._by_number: dict[int, int] | None = None
 
-    def of(self, device: StructView, field: Field) -> str:
+    def of(self, device: Device) -> str:
         """As devname(3) on the dumped system: what cannot be told is its number."""
-        number = device.sw_dev & (1 << 8 * field.size) - 1
-        if number == (1 << 8 * field.size) - 1:  # NODEV
-            return NO_DEVICE
         for look in (self._listed, self._of_vnode):
             try:
-                name = look(device, number)
+                name = look(device)
             except KvmError:
                 continue
             if name:
                 return name
-        return f"#C:{number:#x}"
+        return f"#C:{device.sw_dev:#x}"
 
-    def _listed(self, _: StructView, number: int) -> str | None:
+    def _listed(self, device: Device) -> str | None:
         """On cdevp_list, all devices that there are (struct cdev_priv)."""
         if self._by_number is None:
             self._by_number = {}
             self._by_number = self._numbers()
-        cdev = self._by_number.get(number)
+        cdev = self._by_number.get(device.sw_dev)
         return None if cdev is None else self._name(cdev)
 
     def _numbers(self) -> dict[int, int]:
         head = self.parts.symbols.find("cdevp_list")
         if head is None:
             return {}
-        struct, memory = self.target.types.struct("cdev_priv"), self.parts.memory
-        link, inode, inner = (struct.field(name) for name in ("cdp_list", "cdp_inode", "cdp_c"))
+        node, memory = self.target.types.struct("cdev_priv"), self.parts.memory
+        link, inode, inner = (node.field(name) for name in ("cdp_list", "cdp_inode", "cdp_c"))
+        if inode.size not in (4, 8):
+            return {}
         nodes = memory.walk_list(memory.read_ptr(head.value), link.offset, MAX_CDEVS, circular=False)
         raw = memory.gather([at + inode.offset for at in nodes], inode.size)
-        order = self.target.byteorder
-        numbers = (
-            int.from_bytes(raw[i : i + inode.size], "little" if order == "little" else "big")
-            for i in range(0, len(raw), inode.size)
-        )
+        numbers = struct.unpack(f"{self.target.order}{len(nodes)}{'Q' if inode.size == 8 else 'I'}", raw)
         return {number: at + inner.offset for number, at in zip(numbers, nodes, strict=True)}
 
-    def _of_vnode(self, device: StructView, _: int) -> str | None:
+    def _of_vnode(self, device: Device) -> str | None:
         """sw_vp, where it is the device's own node."""
         types, memory = self.target.types, self.parts.memory
         if not device.sw_vp:

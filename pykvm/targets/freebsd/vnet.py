@@ -5,6 +5,7 @@ Sources: sys/net/vnet.h, and FreeBSD's libkvm for the order.
 
 from __future__ import annotations
 
+import struct
 from typing import TYPE_CHECKING
 
 from pykvm.errors import FormatError, KvmError
@@ -78,13 +79,12 @@ def _dumping(target: FreeBSD, parts: Parts) -> int | None:
     if tid <= 0:
         return None
     member = target.types.struct("thread").offset("td_tid")
-    order = "little" if target.byteorder == "little" else "big"
     for threads in (_running(target, parts), _listed(target, parts)):
-        tids = bytearray(4 * len(threads))
-        memory.gather_into([at + member for at in threads], 4, tids, 0, 4, partial=True)
-        for i, thread in enumerate(threads):
-            if int.from_bytes(tids[4 * i : 4 * i + 4], order) == tid:
-                return thread
+        raw = bytearray(4 * len(threads))
+        memory.gather_into([at + member for at in threads], 4, raw, 0, 4, partial=True)
+        tids = struct.unpack(f"{target.order}{len(threads)}i", raw)
+        if tid in tids:
+            return threads[tids.index(tid)]
     return None
 
 
