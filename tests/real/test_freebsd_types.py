@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import struct
 from pathlib import Path
 from typing import Any
 
 import pytest
+from freebsd_sysctl import records
 
 from pykvm.cli import main
 from pykvm.types import kernel_types
@@ -85,17 +85,6 @@ def test_every_structure(types: Types) -> None:
         members += sum(1 for member in fields if fields[member].size >= 0)
     assert structures > 2000
     assert members > 15000
-
-
-def records(path: Path) -> dict[str, bytes]:
-    """The kernel's own answers: name[64], u64 length, data padded to 8."""
-    raw, at, found = path.read_bytes(), 0, {}
-    while at + 72 <= len(raw):
-        name = raw[at : at + 64].partition(b"\0")[0].decode()
-        (size,) = struct.unpack_from("<Q", raw, at + 64)
-        found.setdefault(name, raw[at + 72 : at + 72 + size])
-        at += 72 + -(-size // 8) * 8
-    return found
 
 
 def told(value: Any) -> Any:

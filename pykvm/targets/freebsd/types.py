@@ -63,11 +63,14 @@ class KernelTypes(Types):
             yield from super().bodies([name]) if name in self._structs else self.carried.bodies([name])
 
     def __getitem__(self, name: str) -> Struct:
-        own = self._structs.get(name)
+        own = self._given(name)
         return own if own is not None else self.carried[name]
 
     def __contains__(self, name: object) -> bool:
-        return name in self._structs or name in self.carried
+        return (isinstance(name, str) and self._given(name) is not None) or name in self.carried
+
+    def _given(self, name: str) -> Struct | None:
+        return self._structs.get(name) or self._structs.get(name.removeprefix("struct ").removeprefix("union "))
 
     def __iter__(self) -> Iterator[str]:
         yield from self._structs
