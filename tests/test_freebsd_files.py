@@ -146,8 +146,8 @@ DAMAGE: list[tuple[Callable[[Damaged], None], str]] = [
         lambda d: d.put(d.follow(d.table(700), "filedesc.fd_files"), "fdescenttbl.fdt_ofiles.fde_file", HOLE),
         "process 700: descriptor 0: can't read file at 0x7ffffffffffffff8",
     ),
-    (lambda d: d.put(d.proc(700), "proc.p_list.le_next", 8), "invalid address"),
-    (lambda d: d.put(d.proc(700), "proc.p_list.le_next", d.proc(700)), "list at"),
+    (lambda d: d.put(d.proc(700), "proc.p_list.le_next", 8), "can't read proc at 0x8: invalid address"),
+    (lambda d: d.put(d.proc(700), "proc.p_list.le_next", d.proc(700)), "allproc: list at"),
 ]  # fmt: skip
 
 

@@ -15,13 +15,12 @@ from pykvm.targets.base import Parts
 from pykvm.targets.common.columns import Columns
 from pykvm.targets.common.descriptors import Files, Slots, Table, opened, room
 from pykvm.targets.freebsd.files import kinds
+from pykvm.targets.freebsd.procs.batch import Batch
 
 if TYPE_CHECKING:
     from pykvm.targets.freebsd.kernel import FreeBSD
 
 MAX_SLOTS = 1 << 30  # of one process: kern.maxfilesperproc is far below
-MAX_PROCS = 1 << 22
-PRS_NEW = 0
 
 
 def getfiles(target: FreeBSD, parts: Parts) -> list[FileRecord]:
@@ -30,33 +29,22 @@ def getfiles(target: FreeBSD, parts: Parts) -> list[FileRecord]:
 
     AddressError if a process's table, or a file in it, cannot be read.
     """
-    read = Columns(parts.memory, target.types, target.byteorder, target.pointer_size)
-    most = room(parts)
-    owners = _owners(read, _processes(target, parts))
+    layout = target.types.struct("file")
+    batch = Batch.of(target, parts)
+    read, most = batch.read, room(parts)
+    owners = _owners(batch)
     rows = opened(read, _tables(read, owners), owners, _slots(read), most)
-    files = Files(read, target.types.struct("file"), rows, most)
+    files = Files(read, layout, rows, most)
     return files.records(kinds.names(target, parts, read, files.addrs))
 
 
-def _processes(target: FreeBSD, parts: Parts) -> list[int]:
-    """The addresses of the processes on allproc."""
-    head = parts.memory.read_ptr(parts.address_of("allproc"))
-    link = target.types.struct("proc").offset("p_list.le_next")
-    return list(parts.memory.walk_list(head, link, MAX_PROCS, circular=False))
-
-
-def _owners(read: Columns, procs: list[int]) -> list[tuple[int, int]]:
-    """(pid, filedesc) of those that have one; AddressError if that cannot be read."""
-    columns = (
-        read.member(procs, "proc", "p_pid", signed=True),
-        read.member(procs, "proc", "p_fd"),
-        read.member(procs, "proc", "p_state"),
-    )
+def _owners(batch: Batch) -> list[tuple[int, int]]:
+    """(pid, filedesc) of the processes that have one; AddressError if that cannot be read."""
     found = []
-    for at, pid, table, state in zip(procs, *columns, strict=True):
+    for at, pid, table in zip(batch["proc"], batch["pid"], batch["fd"], strict=True):
         if pid is None or table is None:
             raise AddressError(f"can't read proc at {at:#x}", at)
-        if table and state != PRS_NEW:
+        if table:
             found.append((pid, table))
     return found
 
