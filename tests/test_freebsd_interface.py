@@ -550,7 +550,7 @@ def test_kernels_without_symbols(written: Write, tmp_path: Path, machine: str, o
             assert nl[0].n_value == dump.symbols["allproc"] + dump.displacement
             assert kd.read_ptr(nl[2].n_value) == 1000
             assert pykvm.kvm_getncpus(kd) == 2
-            assert len(kd.symbols) == 0
+            assert not list(kd.symbols.all())  # there are those of modules
     assert {"version", "nprocs", "_allproc", "allproc", "_nosuch", "nosuch"} <= set(book.asked)
     if "container" in options:
         assert pykvm.kvm_open2(kernel, dump.core, os.O_RDONLY, errbuf) is None
