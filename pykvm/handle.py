@@ -62,7 +62,7 @@ class Kvm(Memory):
         self._swap: list[SwapDevice] = []
         self._target: Target | None = None
         self._no_files = False
-        self.live = ""
+        self.no_files_why = ""
         self._parts: Parts | None = None
         self._layout: Types | None = None
         self._zero_excluded = False
@@ -259,7 +259,7 @@ class Kvm(Memory):
 
     @property
     def no_files(self) -> bool:
-        """Opened with KVM_NO_FILES, or on /dev/null (`live` says so, for messages)."""
+        """Opened with KVM_NO_FILES, or on /dev/null (`no_files_why` says so, for messages)."""
         return self._no_files
 
     @property
@@ -271,7 +271,7 @@ class Kvm(Memory):
     def symbols(self) -> Symbols:
         """Names to addresses: a mapping. KvmError if the handle is closed or the kernel file has no symbols."""
         if self._symbols is None:
-            raise self.note(KvmError(CLOSED if self._closed else "bad namelist" + self.live, soft=True))
+            raise self.note(KvmError(CLOSED if self._closed else "bad namelist" + self.no_files_why, soft=True))
         return self._symbols
 
     def symbol_at(self, addr: int) -> tuple[str, int]:

@@ -77,7 +77,7 @@ def kvm_open2(
     def begin() -> None:
         if _freebsd_refuses(execfile, corefile, flags):
             kd._open(None, None, None, KVM_NO_FILES)
-            kd.live = ": a handle on /dev/null has no memory, and live kernels are not read"
+            kd.no_files_why = ": a handle on /dev/null has no memory, and live kernels are not read"
         else:
             kd._open(execfile, corefile, None, flags)
 

@@ -66,5 +66,5 @@ def _check_length(nbytes: int, room: int) -> None:
 
 
 def _no_files(kd: Kvm, addr: int) -> int:
-    kd.note(AddressError(f"invalid address ({addr:x}){kd.live}", addr))
+    kd.note(AddressError(f"invalid address ({addr:x}){kd.no_files_why}", addr))
     return -1

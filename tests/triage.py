@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import time
 from collections.abc import Callable, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +45,14 @@ def triage(core: Path, kernel: Path, swap: Path | None = None, sizes: Sequence[i
                 for name in pykvm.records.PROCESS_NAMES:
                     attempt(lambda p=p, name=name: getattr(p, name))
                 assert len(attempt(lambda p=p: bytes(p)) or b"") in sizes
-            for call in (kd.files, kd.loadavg, kd.dmesg):
+            for call in (kd.files, kd.loadavg, kd.dmesg, lambda: list(islice(kd.pages(), 10000))):
                 attempt(call)
+            for further in (pykvm.kvm_getcptime, pykvm.kvm_getncpus, pykvm.kvm_kerndisp, pykvm.kvm_native):
+                further(kd)
+            pykvm.kvm_getpcpu(kd, 1)
+            pykvm.kvm_counter_u64_fetch(kd, 0x1000)
+            pykvm.kvm_getswapinfo(kd, 8, 0)
+            pykvm.kvm_nlist2(kd, [pykvm.KvmNlist("_ifnet"), pykvm.KvmNlist("_hits")])
             pykvm.kvm_getproc2(kd, pykvm.KERN_PROC_KTHREAD, 0)
             pykvm.kvm_dump_wrtheader(kd, io.BytesIO(), 4096)
     assert time.process_time() - start < 5

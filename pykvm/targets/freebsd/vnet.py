@@ -46,18 +46,19 @@ def _moved(target: FreeBSD, parts: Parts, symbol: Symbol) -> Symbol:
 def _base(target: FreeBSD, parts: Parts) -> int:
     """What moves a variable into the current network stack: that of the prison of the thread that made the dump, else
     of proc0. (The original always takes proc0's of a dump.)"""
-    types, memory = target.types, parts.memory
-    ucred = _credentials(target, parts)
-    prison = memory.read_ptr(ucred + types.struct("ucred").offset("cr_prison"))
-    if not prison:
-        raise KvmError(f"ucred at {ucred:#x}: no jail")
-    vnet = memory.read_ptr(prison + types.struct("prison").offset("pr_vnet"))
-    if not vnet:
-        raise KvmError(f"prison at {prison:#x}: no vnet")
-    magic = memory.read_u32(vnet + types.struct("vnet").offset("vnet_magic_n"))
+    memory = parts.memory
+    vnet, prison, ucred = map(target.types.struct, ("vnet", "prison", "ucred"))
+    cred = _credentials(target, parts)
+    jail = memory.read_ptr(cred + ucred.offset("cr_prison"))
+    if not jail:
+        raise KvmError(f"ucred at {cred:#x}: no jail")
+    at = memory.read_ptr(jail + prison.offset("pr_vnet"))
+    if not at:
+        raise KvmError(f"prison at {jail:#x}: no vnet")
+    magic = memory.read_u32(at + vnet.offset("vnet_magic_n"))
     if magic != MAGIC:
-        raise FormatError(f"vnet at {vnet:#x}: invalid vnet magic#: vnet_magic_n is {magic:#x}, must be {MAGIC:#x}")
-    return memory.read_ptr(vnet + types.struct("vnet").offset("vnet_data_base"))
+        raise FormatError(f"vnet at {at:#x}: invalid vnet magic#: vnet_magic_n is {magic:#x}, must be {MAGIC:#x}")
+    return memory.read_ptr(at + vnet.offset("vnet_data_base"))
 
 
 def _credentials(target: FreeBSD, parts: Parts) -> int:
