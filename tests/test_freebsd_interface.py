@@ -449,7 +449,7 @@ SWAP = (SwapDevice("ada0p3", 0, 0x5D, 524288, 1234), SwapDevice("gpt/" + "long" 
 
 
 @pytest.mark.parametrize(
-    ("machine", "release", "unused"), [("amd64", "14", 0), ("i386", "10", 32), ("mips64", "12", 0)]
+    ("machine", "release", "unused"), [("amd64", "15", 0), ("i386", "10", 32), ("mips64", "12", 0)]
 )
 def test_swap(tmp_path: Path, machine: str, release: str, unused: int) -> None:
     system = replace(default_system(4 if machine == "i386" else 8), swap=SWAP)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import time
 from collections.abc import Callable, Sequence
-from itertools import islice
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +45,9 @@ def triage(core: Path, kernel: Path, swap: Path | None = None, sizes: Sequence[i
                 for name in pykvm.records.PROCESS_NAMES:
                     attempt(lambda p=p, name=name: getattr(p, name))
                 assert len(attempt(lambda p=p: bytes(p)) or b"") in sizes
-            for call in (kd.files, kd.loadavg, kd.dmesg, lambda: list(islice(kd.pages(), 10000))):
+            for call in (kd.files, kd.loadavg, kd.dmesg):
                 attempt(call)
+            pykvm.kvm_walk_pages(kd, lambda page, left: next(left, 0), repeat(1, 10000))
             for further in (pykvm.kvm_getcptime, pykvm.kvm_getncpus, pykvm.kvm_kerndisp, pykvm.kvm_native):
                 further(kd)
             pykvm.kvm_getpcpu(kd, 1)

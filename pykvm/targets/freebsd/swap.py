@@ -111,10 +111,12 @@ class _Names:
         if not device.sw_vp:
             return None
         vnode = types.struct("vnode")
-        kind = memory.read_u32(device.sw_vp + vnode.offset("v_type"))
-        if kind != types.constant("VCHR", VCHR):
+        raw = memory.read(device.sw_vp, vnode.size)
+        if _number(self.target, raw, vnode.field("v_type"), False) != types.constant("VCHR", VCHR):
             return None
-        cdev = memory.read_ptr(device.sw_vp + vnode.offset("v_rdev"))
+        # A member of a union with a name up to FreeBSD 11.
+        field = vnode.field("v_rdev" if "v_rdev" in vnode else "v_un.vu_cdev")
+        cdev = _number(self.target, raw, field, False)
         return self._name(cdev) if cdev else None
 
     def _name(self, cdev: int) -> str:
