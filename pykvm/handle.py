@@ -13,6 +13,7 @@ from pykvm import images, symbols, targets
 from pykvm.constants import KERN_PROC_KTHREAD, KVM_NO_FILES
 from pykvm.errors import FormatError, KvmError
 from pykvm.images.base import Image
+from pykvm.images.held import Extents
 from pykvm.images.hostfile import MAXPATHLEN, HostFile, Path
 from pykvm.info import Info
 from pykvm.machines.mmu import Translation
@@ -120,7 +121,7 @@ class Kvm(Memory):
                 self._image.zero_excluded()
         else:
             # Without read permission there is no header to be seen: as in the original, reads say so.
-            self._image = Image("raw", self._files, [])
+            self._image = Image("raw", self._files, Extents(()))
 
     def _open_kernel(self, kernel: Path | None) -> None:
         if kernel is None:

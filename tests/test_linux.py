@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import struct
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import pykvm
+from pykvm import images
+from pykvm.images.hostfile import HostFile
 from pykvm.types.btf import BtfTypes
 
 VARIANTS = [
@@ -197,7 +200,7 @@ def test_flattened(linux_dump_factory: Any) -> None:
 def test_split_parts_that_do_not_belong(linux_dump_factory: Any) -> None:
     one = linux_dump_factory(container="kdump", split=2)
     other = linux_dump_factory(container="kdump", split=1)
-    with pytest.raises(pykvm.FormatError, match=r"pages overlap|differ"):
+    with pytest.raises(pykvm.FormatError, match=r"pages are also in another part|differ"):
         pykvm.Kvm([one.paths[0], other.paths[0]])
     with pytest.raises(pykvm.KvmError):
         pykvm.Kvm([one.paths[0], one.paths[0]])
@@ -205,7 +208,23 @@ def test_split_parts_that_do_not_belong(linux_dump_factory: Any) -> None:
         assert len(kd.processes()) == len(one.tasks)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+def test_info_says_what_is_not_there(linux_dump_factory: Any, tmp_path: Any) -> None:
+    """Parts of a split dump that were not given; the end of a file that was cut."""
+    dump = linux_dump_factory(container="kdump", split=3)
+    with pykvm.Kvm(dump.paths) as kd:
+        assert "in parts not given" not in kd.image.facts
+        assert kd.image.missing == 0
+    image = images.recognise([HostFile(path) for path in (dump.paths[0], dump.paths[2])])
+    assert re.fullmatch(r"pages 0x\w+ to 0x\w+", image.facts["in parts not given"])
+    whole = linux_dump_factory(container="kdump")
+    raw = whole.paths[0].read_bytes()
+    for lacking in (1, 5000, 20000):
+        cut = tmp_path / "cut"
+        cut.write_bytes(raw[: len(raw) - lacking])
+        assert images.recognise([HostFile(cut)]).missing == lacking
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_fuzz(linux_room: tuple[Any, bytes, Path], data: Any) -> None:
     _, raw, path = linux_room

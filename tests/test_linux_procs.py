@@ -566,7 +566,7 @@ def fuzz_room(tmp_path_factory: pytest.TempPathFactory) -> Any:
         wanted = {kd.translate(a) // 4096 for a in dump.tasks.values()}
         wanted |= {kd.translate(a) // 4096 for at in dump.structs.values() for a in at.values()}
         wanted |= {kd.translate(a) // 4096 for a in dump.vfs.dentries.values()}
-        places = [e.offset + (pfn * 4096 - e.addr) for pfn in wanted for e in kd.image.extents
+        places = [e.offset + (pfn * 4096 - e.addr) for pfn in wanted for e in kd.image.held.extents
                   if e.addr <= pfn * 4096 < e.addr + e.size]  # fmt: skip
     return dump, raw, places, room / "damaged"
 

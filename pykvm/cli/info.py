@@ -31,7 +31,7 @@ def gather(kd: Kvm) -> dict[str, Any]:
         found["compressed"] = compressed
     found.update(image.facts)
     found["memory in the image"] = image.memory_size
-    if image.pages is not None:
+    if image.left_out is not None:
         found["memory left out"] = image.left_out
     with contextlib.suppress(KvmError):
         found.update(kd.target.facts(kd.parts))

@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 from pykvm.errors import FormatError
 from pykvm.images import notes
-from pykvm.images.base import LEFT_OUT, Extent, Image
+from pykvm.images.base import Image
+from pykvm.images.held import LEFT_OUT, Extent, Extents
 from pykvm.images.hostfile import HostFile
 from pykvm.images.notes import MAX_NOTES
 
@@ -82,7 +83,7 @@ def probe(files: Sequence[HostFile]) -> Image | None:
     return Image(
         "elf",
         files,
-        found,
+        Extents(found),
         machine=MACHINES.get(fields[1], f"ELF machine {fields[1]}"),
         byteorder="little" if shape.order == "<" else "big",
         header=ElfCore(ident[EI_OSABI], tuple((p.vaddr, p.paddr) for p in phdrs if p.type == PT_DUMP_DELTA)),

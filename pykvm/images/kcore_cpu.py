@@ -10,7 +10,7 @@ from array import array
 from dataclasses import dataclass
 
 from pykvm.errors import FormatError
-from pykvm.images.base import Extent
+from pykvm.images.held import Extent
 
 SUN4, SUN4C, SUN4M = 0, 1, 2
 SEGMENTS = 512  # 8 regions of 64 segments, from KERNBASE up

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 
 from pykvm.errors import FormatError
 from pykvm.images import notes
-from pykvm.images.base import Image, PagePart, Pages
+from pykvm.images.base import Image
+from pykvm.images.held import PagePart, Pages
 from pykvm.images.hostfile import HostFile
 from pykvm.images.vmcoreinfo import MAX_SIZE, VmcoreInfo
 
@@ -182,8 +183,21 @@ def probe(files: Sequence[HostFile]) -> Image | None:
         byteorder=order,
         header=first,
         notes=best,
-        facts=first.facts(),
+        facts=first.facts() | _gaps(first, parts),
     )
+
+
+def _gaps(header: Header, parts: Sequence[PagePart]) -> dict[str, Any]:
+    """The pages that parts of a split dump have which are not here."""
+    found, at = [], 0
+    for part in parts:
+        if part.first_pfn > at:
+            found.append((at, part.first_pfn - 1))
+        at = max(at, part.last_pfn + 1)
+    if at < header.pages:
+        found.append((at, header.pages - 1))
+    pages = ", ".join(f"{first:#x} to {last:#x}" for first, last in found)
+    return {"in parts not given": f"pages {pages}"} if found else {}
 
 
 def _machine(header: Header, info: VmcoreInfo | None) -> str | None:

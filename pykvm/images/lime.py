@@ -10,7 +10,8 @@ import struct
 from collections.abc import Sequence
 
 from pykvm.errors import FormatError
-from pykvm.images.base import Extent, Image
+from pykvm.images.base import Image
+from pykvm.images.held import Extent, Extents
 from pykvm.images.hostfile import HostFile
 
 MAGIC = 0x4C694D45
@@ -39,4 +40,4 @@ def probe(files: Sequence[HostFile]) -> Image | None:
         found.append(Extent(first, size, at))
         declared += size
         at += size
-    return Image("lime", files, found, byteorder="little", declared=declared)
+    return Image("lime", files, Extents(found), byteorder="little", declared=declared)

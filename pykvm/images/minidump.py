@@ -11,7 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from pykvm.errors import FormatError
-from pykvm.images.base import Image, Packed, PageRange
+from pykvm.images.base import Image
+from pykvm.images.held import Packed, PageRange
 from pykvm.images.hostfile import HostFile
 
 PAGE = 4096
@@ -110,9 +111,7 @@ def probe(files: Sequence[HostFile]) -> Image | None:
     ranges = _ranges(file, header, availsize, bits) if availsize else []
     order = "little" if header.order == "<" else "big"
     packed = Packed(bits, header.bitmap, header.pages, header.page_size, order, tuple(ranges), _word(header))
-    image = Image("minidump", files, packed, machine=shape.machine, byteorder=order, header=header)
-    image.declared = image.pages_present * header.page_size
-    return image
+    return Image("minidump", files, packed, machine=shape.machine, byteorder=order, header=header)
 
 
 def _word(header: Minidump) -> int:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pykvm.images.base import Extent, Image
+from pykvm.images.base import Image
+from pykvm.images.held import Extent, Extents
 from pykvm.images.hostfile import HostFile
 
 
@@ -13,4 +14,4 @@ def probe(files: Sequence[HostFile]) -> Image | None:
     if len(files) != 1:
         return None
     size = files[0].size
-    return Image("raw", files, [Extent(0, size, 0)] if size else [])
+    return Image("raw", files, Extents([Extent(0, size, 0)] if size else []))

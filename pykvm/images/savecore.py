@@ -14,7 +14,8 @@ from typing import Any
 
 from pykvm.errors import FormatError, KvmError
 from pykvm.images import kcore_cpu
-from pykvm.images.base import Extent, Image
+from pykvm.images.base import Image
+from pykvm.images.held import Extent, Extents
 from pykvm.images.hostfile import HostFile
 
 KCORE_MAGIC, KCORESEG_MAGIC = 0x8FCA, 0x8FAC
@@ -86,7 +87,7 @@ def probe(files: Sequence[HostFile]) -> Image | None:
             return _read_file(file, machine, start)
         except _Flaw as e:
             flaw = f"{file.path}: {e}"
-    return Image("raw", files, [Extent(0, file.size, 0)], flaw=flaw)
+    return Image("raw", files, Extents([Extent(0, file.size, 0)]), flaw=flaw)
 
 
 class _Flaw(Exception):
@@ -135,7 +136,7 @@ def _image(
     return Image(
         format,
         [file],
-        extents,
+        Extents(extents),
         machine=machine.name,
         byteorder=machine.byteorder,
         header=header,

@@ -153,7 +153,7 @@ def test_pages(real: Find) -> None:
         start = time.process_time()
         pages = list(kd.pages())
         assert time.process_time() - start < 1  # 0.04 s on an idle machine
-        assert len(_check(core, kd, pages)) == kd.image.pages_present == 6705
+        assert len(_check(core, kd, pages)) == kd.image.held.present(kd.image.core) == 6705
         by_va = {page.kp_kmap_vaddr: page for page in pages if page.kp_kmap_vaddr}
         # Text may be executed, not written to, in large pages; variables may be written to.
         text = max(va for va in by_va if va <= kd.symbol("btext"))
@@ -181,7 +181,7 @@ def test_pages_of_the_sparse_dumps(real: Find, machine: str, entries: int, size:
             assert (len(mapped), sum(page.kp_len for page in mapped)) == (entries, size)
         seen = _check(core, kd, pages)
         in_file = (kd.image.files[0].size - kd.image.header.pages) // 4096
-        assert len(seen) == min(in_file, kd.image.pages_present)
+        assert len(seen) == min(in_file, kd.image.held.present(kd.image.core))
 
 
 def test_a_resolver_for_a_full_dump(real: Find) -> None:

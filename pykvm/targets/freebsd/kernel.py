@@ -142,4 +142,4 @@ def _refuse_foreign(image: Image, symbols: Symbols) -> None:
     if machine not in (None, image.machine) or symbols.byteorder not in (None, image.byteorder):
         what = symbols.machine if machine != image.machine else f"{symbols.byteorder}-endian"
         text = f"bad namelist: {symbols.path} is of {what}, the dump {image.path} of {image.machine}"
-        raise FormatError(text + (": not a minidump for this platform" if image.packed is not None else ""))
+        raise FormatError(text + (": not a minidump for this platform" if isinstance(image.header, Minidump) else ""))

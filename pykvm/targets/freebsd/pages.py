@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from pykvm.constants import LIBKVM_WALK_PAGES_VERSION, VM_PROT_READ, VM_PROT_WRITE
 from pykvm.errors import AddressError, FormatError, KvmError
-from pykvm.images.base import Image, Packed
+from pykvm.images.base import Image
+from pykvm.images.held import Packed
 from pykvm.images.minidump import Minidump
 from pykvm.machines import powerpc64, rights
 from pykvm.machines.flat import FILE_TABLE
@@ -41,8 +43,8 @@ RIGHTS: dict[str, Callable[[Minidump, int], Rights | Sized]] = {
 def walk(target: FreeBSD, parts: Parts) -> Iterator[KvmPage]:
     """The pages; KvmError if this is no minidump."""
     image, dump = parts.image, parts.image.header
-    packed = image.packed
-    if not isinstance(dump, Minidump) or packed is None:
+    packed = image.held
+    if not isinstance(dump, Minidump) or not isinstance(packed, Packed):
         raise KvmError(f"kvm_walk_pages: {image.path}: only minidumps' pages are walked, this is a full dump")
     levels, roots = platform.layout(image, dump, target.pointer_size, parts.symbols)
     direct = _Direct([root for root in roots if root.linear])
@@ -54,7 +56,7 @@ def walk(target: FreeBSD, parts: Parts) -> Iterator[KvmPage]:
         leaves = (leaf for root in sorted(roots) if not root.linear for leaf in tree.leaves(root))
     # A file that was cut holds fewer pages than its bitmap says.
     held = max(0, image.files[0].size - packed.data_offset) // packed.page_size
-    seen = bytearray(min(image.pages_present, held))
+    seen = bytearray(min(packed.present(image.core), held))
     prot = RIGHTS[dump.shape.machine](dump, levels[0].entry_size).prot
     yield from _mapped(image, packed, leaves, prot, direct, seen)
     yield from _others(image, packed, direct, seen)
@@ -69,7 +71,7 @@ def _mapped(
     seen: bytearray,
 ) -> Iterator[KvmPage]:
     """The kernel's map: a page of its own for every piece that lies in one in the file."""
-    page, data, where = packed.page_size, packed.data_offset, image.where
+    page, data, where = packed.page_size, packed.data_offset, partial(packed.where, image.core)
     left = TIMES * len(seen) + MORE
     for va, pa, size, entry in leaves:
         rest = size // page
@@ -95,7 +97,7 @@ def _mapped(
 def _others(image: Image, packed: Packed, direct: _Direct, seen: bytearray) -> Iterator[KvmPage]:
     """What has not been seen and is in the direct map, page by page."""
     page, data = packed.page_size, packed.data_offset
-    for start, size, offset in image.runs():
+    for start, size, offset in packed.runs(image.core):
         first = (offset - data) // page
         at, end = first, first + size // page
         while (at := seen.find(0, at, end)) >= 0:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pykvm.errors import FormatError
 from pykvm.images.base import Image
+from pykvm.images.held import Extents
 from pykvm.images.vmcoreinfo import VmcoreInfo
 from pykvm.machines import aarch64, arm
 from pykvm.targets.linux.machines.platform import Platform, Tables, top_table
@@ -56,7 +57,7 @@ def _arm(info: VmcoreInfo, image: Image) -> list[Tables]:
 def _starts(image: Image) -> list[int]:
     """Where memory may begin: below what is there first (the lowest page may be left out), or, of raw memory from
     address 0 on, below its first data."""
-    data = next(image.ranges(), (0, 0))[0] if image.pages is None else 0
+    data = next(image.ranges(), (0, 0))[0] if isinstance(image.held, Extents) else 0
     near = [v for lowest in (data, image.lowest) for v in (*(lowest // a * a for a in PHYS_ALIGN), lowest)]
     return list(dict.fromkeys([*near, *MEMORY_STARTS]))
 

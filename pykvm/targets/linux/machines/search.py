@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from pykvm.errors import KvmError
-from pykvm.images.base import Extent, Image
+from pykvm.images.base import Image
+from pykvm.images.held import Extent, Extents
 from pykvm.images.vmcoreinfo import VmcoreInfo
 from pykvm.progress import Progress
 from pykvm.targets.linux.machines.platform import Platform, Tables, uts_address
@@ -59,9 +60,10 @@ def _placings(image: Image, platform: Platform, info: VmcoreInfo) -> Iterator[li
     """Where the memory of an image may lie: where it says (None), and for raw memory where the kernel's name would be
     right, or where machines of this kind have their memory."""
     yield None
-    if image.format != "raw" or len(image.extents) != 1:
+    held = image.held
+    if image.format != "raw" or not isinstance(held, Extents) or len(held.extents) != 1:
         return
-    extent = image.extents[0]
+    extent = held.extents[0]
     for base in dict.fromkeys([*_bases(image, platform, info), *platform.memory_starts]):
         if 0 < base < 1 << 52:
             yield [Extent(base, extent.size, extent.offset)]
