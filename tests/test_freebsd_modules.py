@@ -213,6 +213,30 @@ def test_the_command(written: Write, capsys: pytest.CaptureFixture[str]) -> None
     assert f"modules:              {shown}\n" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(("machine", "release"), [("amd64", "14"), ("i386", "12"), ("powerpc64", "14")])
+def test_their_types(written: Write, machine: str, release: str) -> None:
+    """Those of the files beside the kernel, behind the kernel's own."""
+    dump = written(machine, release=release, module_files="ko")
+    with pykvm.Kvm(dump.core, dump.kernel) as kd:
+        types, word = kd.types, dump.word
+        assert types.struct("proc").size == dump.layouts["proc"][0]
+        assert types.struct("zfs_softc").offset("sc_proc") == 3 * word
+        assert types.struct("if_tap_softc").field("sc_name").size == 8
+        assert "zfs_softc" in types
+        assert "zfs_softc" not in kd.target.types
+        assert {"proc", "if_tap_softc", "zfs_softc"} <= set(types)
+        with pytest.raises(
+            pykvm.KvmError, match=f"struct nosuch: not in the types of {dump.kernel}, nor of its 2 modul"
+        ):
+            types.struct("nosuch")
+    dump = written(machine, release=release)
+    with (
+        pykvm.Kvm(dump.core, dump.kernel) as kd,
+        pytest.raises(pykvm.KvmError, match=r"struct zfs_softc: .*\(if_tap.ko: no file if_tap.ko beside"),
+    ):
+        kd.types.struct("zfs_softc")
+
+
 # -- damage -----------------------------------------------------------------------------------------------------------
 
 

@@ -14,7 +14,8 @@ from pykvm.symbols.base import Symbol, Symbols
 from pykvm.targets.base import Message, Parts, Target, Thread
 from pykvm.targets.freebsd import argv, facts, fulldump, identity, modules, msgbuf, pages, pcpu, platform, swap, vnet
 from pykvm.targets.freebsd.procs import select
-from pykvm.targets.freebsd.types import KernelTypes
+from pykvm.targets.freebsd.types import AllTypes, KernelTypes
+from pykvm.types.layout import Types
 
 # Kernel files' machines (pykvm.symbols.elf) where a dump's header has one word for two.
 SAME = {"mips64": "mips"}
@@ -34,6 +35,7 @@ class FreeBSD(Target):
         self.machine = image.machine or ""
         self.byteorder = image.byteorder or "little"
         self.kernphys: int | None = None
+        self._all_types: AllTypes | None = None
         self.scheme: fulldump.Scheme | None = None  # of page tables, of a full dump
         self.dpcpu = 0
         self.vnet: int | None = None
@@ -62,11 +64,16 @@ class FreeBSD(Target):
 
     def check(self, parts: Parts) -> None:
         """See that the kernel file is the dump's, or move its symbols to where the kernel ran."""
-        self.types = KernelTypes(parts, self.pointer_size)
+        self.types = kernel = KernelTypes(parts, self.pointer_size)
         self.kerndisp = identity.check(self, parts)
         parts.symbols.chain(lambda: modules.read(self, parts))
+        self._all_types = AllTypes(kernel, self, parts)
         if facts.string(parts, "ostype", 64) == "DragonFly":  # whose first minidumps look like FreeBSD's
             self.system = "DragonFly"
+
+    @property
+    def all_types(self) -> Types:
+        return self.types if self._all_types is None else self._all_types
 
     def release(self, parts: Parts) -> tuple[str | None, str | None]:
         return facts.string(parts, "osrelease", 64), facts.string(parts, "version", identity.MAX_VERSION)

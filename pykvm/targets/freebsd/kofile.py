@@ -63,6 +63,7 @@ class ModuleFile:
     """A module's file, which fits a module at an address: size is what it takes of memory."""
 
     def __init__(self, symbols: Symbols, layout: Layout, address: int, mask: int) -> None:
+        self.path = symbols.path
         self.symbols = symbols
         self.layout = layout
         self.address = address

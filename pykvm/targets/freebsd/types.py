@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pykvm.errors import KvmError
+from pykvm.errors import FormatError, KvmError
+from pykvm.images.hostfile import HostFile
 from pykvm.targets.base import Parts
-from pykvm.targets.freebsd import constants
+from pykvm.targets.freebsd import constants, modules
+from pykvm.targets.freebsd.kofile import Files
 from pykvm.types import of_file
 from pykvm.types.graph import GraphTypes
 from pykvm.types.layout import Struct, Types
+from pykvm.types.modules import WithModules
+
+if TYPE_CHECKING:
+    from pykvm.targets.freebsd.kernel import FreeBSD
 
 
 class KernelTypes(Types):
@@ -78,3 +84,46 @@ class KernelTypes(Types):
 
     def __len__(self) -> int:
         return len(set(self._structs) | set(self.carried))
+
+
+class AllTypes(WithModules[KernelTypes]):
+    """The types of the kernel, and of its modules: their files beside the kernel's have them, if anything has."""
+
+    what = "linker_files"
+
+    def __init__(self, kernel: KernelTypes, target: FreeBSD, parts: Parts) -> None:
+        super().__init__(kernel)
+        self._target = target
+        self._parts = parts
+
+    def read_modules(self, found: list[Types]) -> None:
+        offsets = modules.offsets_of(self._target, self._parts)
+        if offsets is None:
+            return
+        files = Files(self._parts, self._target)
+        for module in modules.listed(self._parts, offsets):
+            try:
+                types = self._types(files.find(module.path, module.address, module.size).path)
+            except KvmError as e:
+                self.flaw = self.flaw or f"{module.name}: {e}"
+                continue
+            base = self.kernel.carried
+            if isinstance(types, GraphTypes) and isinstance(base, GraphTypes):
+                types.given = base.given
+            if types is not None:
+                found.append(types)
+
+    def _types(self, path: str) -> Types | None:
+        """Of a module's file: they stand for themselves, or refer to the kernel's."""
+        file = HostFile(path)
+        try:
+            return of_file(file)
+        except FormatError:
+            from pykvm.types import ctf  # seldom needed, and it takes pyelftools
+
+            base = self.kernel.carried
+            if not isinstance(base, ctf.CtfTypes):
+                raise
+            return ctf.read(file, base)
+        finally:
+            file.close()

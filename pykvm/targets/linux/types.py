@@ -18,6 +18,7 @@ from pykvm.types import btf, btf_scan, of_file
 from pykvm.types.btf import BtfTypes
 from pykvm.types.graph import GraphTypes
 from pykvm.types.layout import Struct, Types
+from pykvm.types.modules import WithModules
 
 MAX_MODULES = 1 << 14
 MAX_BYTES = 64 << 20  # of the BTF of all modules: a distribution's have some 100 kB each
@@ -113,34 +114,18 @@ class KernelTypes(Types):
         return sum(1 for _ in self)
 
 
-class AllTypes(Types):
-    """The types of the kernel, and of its modules what the kernel does not have: these are read when it is needed."""
+class AllTypes(WithModules[KernelTypes]):
+    """The types of the kernel and of its modules."""
+
+    what = "btf_modules"
 
     def __init__(self, kernel: KernelTypes, parts: Parts, btf_modules: Callable[[], int | None] = lambda: None) -> None:
         """btf_modules: where the list of that name is, if no symbol says."""
-        super().__init__(kernel.source)
-        self.kernel = kernel
+        super().__init__(kernel)
         self._head = btf_modules
         self._parts = parts
-        self._modules: list[BtfTypes] | None = None
-        self._lock = threading.Lock()
-        self._flaw = ""
 
-    @property
-    def modules(self) -> list[BtfTypes]:
-        """The modules' types, in the order of the kernel's list. What cannot be read is left out; errors say so."""
-        if self._modules is None:
-            with self._lock:
-                if self._modules is None:
-                    found: list[BtfTypes] = []
-                    try:
-                        self._read(found)
-                    except KvmError as e:
-                        self._flaw = self._flaw or f"btf_modules: {e}"
-                    self._modules = found
-        return self._modules
-
-    def _read(self, found: list[BtfTypes]) -> None:
+    def read_modules(self, found: list[Types]) -> None:
         """Add each module's BTF. The kernel has relocated it: a base of its own (.BTF.base, since Linux 6.11) is only
         in the module's file."""
         kernel, base = self.kernel, self.kernel.graph
@@ -156,10 +141,11 @@ class AllTypes(Types):
             try:
                 source, data = self._data(at, base, left)
                 left -= len(data)
-                found.append(BtfTypes(data, source, base.pointer_size, base))
-                found[-1].given = base.given
+                types = BtfTypes(data, source, base.pointer_size, base)
+                types.given = base.given
+                found.append(types)
             except KvmError as e:
-                self._flaw = self._flaw or str(e)
+                self.flaw = self.flaw or str(e)
 
     def _data(self, at: int, base: BtfTypes, left: int) -> tuple[str, bytes]:
         """(whose, the BTF) of a struct btf."""
@@ -175,52 +161,3 @@ class AllTypes(Types):
             if member in layout and (got := memory.read_u32(at + layout.offset(member))) != told:
                 raise FormatError(f"{source}: BTF {member} is {got}, but the kernel's ends with {told}")
         return source, memory.read(memory.read_ptr(at + layout.offset("data")), size)
-
-    def struct(self, name: str) -> Struct:
-        found = self.get(name)
-        if found is None:
-            try:
-                return self.kernel.struct(name)
-            except KvmError as e:
-                beside = f", nor of its {len(self.modules)} modules" if self.modules else ""
-                raise KvmError(f"{e}{beside}{f' ({self._flaw})' if self._flaw else ''}") from None
-        return found
-
-    def enumerators(self, name: str) -> Mapping[str, int]:
-        found = self.kernel.enumerators(name)
-        return found or next((told for types in self.modules if (told := types.enumerators(name))), {})
-
-    def constant(self, name: str, default: int | None = None) -> int | None:
-        found = self.kernel.constant(name)
-        if found is None:
-            told = (types.constant(name) for types in self.modules)
-            found = next((value for value in told if value is not None), default)
-        return found
-
-    def bodies(self, names: Iterable[str] | None = None) -> Iterator[tuple[str, dict[str, Any]]]:
-        for name in self if names is None else names:
-            where = next((types for types in (self.kernel, *self.modules) if name in types), self.kernel)
-            yield from where.bodies([name])
-
-    def __getitem__(self, name: str) -> Struct:
-        found = self.kernel.get(name)
-        if found is not None:
-            return found
-        for types in self.modules:
-            if name in types:
-                return types[name]
-        raise KeyError(name)
-
-    def __contains__(self, name: object) -> bool:
-        return name in self.kernel or any(name in types for types in self.modules)
-
-    def __iter__(self) -> Iterator[str]:
-        seen = set()
-        for types in (self.kernel, *self.modules):
-            for name in types:
-                if name not in seen:
-                    seen.add(name)
-                    yield name
-
-    def __len__(self) -> int:
-        return sum(1 for _ in self)
