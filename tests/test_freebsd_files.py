@@ -250,6 +250,7 @@ def test_a_long_way(room: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         assert path_of_vnode(target, kd.parts, vnode) is None
         monkeypatch.setattr(paths, "PATH_MAX", 1024)
         monkeypatch.setattr(paths, "MAX_STEPS", 3)
+        monkeypatch.setattr(paths, "room", lambda parts: 0)
         few = Paths(target, kd.parts)
         assert few.of(vnode) is None
         monkeypatch.undo()

@@ -9,9 +9,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pykvm.errors import FormatError, KvmError
+from pykvm.memory import Reader
 from pykvm.records import text
 from pykvm.targets.base import Parts
 from pykvm.targets.common.columns import Columns
+from pykvm.targets.common.descriptors import room
 
 if TYPE_CHECKING:
     from pykvm.targets.freebsd.kernel import FreeBSD
@@ -21,7 +23,7 @@ VDIR, VCHR = 2, 4  # enum vtype
 NCF_TS = 4  # in nc_flag, up to 11: it is a struct namecache_ts, whose name is elsewhere
 PATH_MAX = 1024
 MAX_NAMES = 1 << 12  # of one vnode, that are looked at: a directory has the ".." of those below
-MAX_STEPS = 1 << 19  # for all vnodes together: a damaged cache may lead anywhere
+MAX_STEPS = 1 << 18  # for all vnodes of a small dump together: a damaged cache may lead anywhere
 MAX_NAME = 255
 DEVFS = b"devfs"
 
@@ -38,8 +40,9 @@ class Paths:
         self._read = Columns(parts.memory, target.types, target.byteorder, target.pointer_size)
         self._memory = parts.memory
         self._known: dict[int, bytes | None] = {}
-        self._offsets: dict[str, int] = {}
-        self._left = MAX_STEPS
+        self._offsets: dict[tuple[str, str], int] = {}
+        self._numbers: dict[tuple[str, str], tuple[int, Reader]] = {}
+        self._left = max(MAX_STEPS, room(parts) // 8)
         root = parts.symbols.find("rootvnode")
         try:
             self._root = parts.memory.read_ptr(root.value) if root is not None else 0
@@ -146,20 +149,20 @@ class Paths:
     # -- members --------------------------------------------------------------------------------------------------
 
     def _offset(self, struct: str, *paths: str) -> int:
-        key = f"{struct}.{paths[0]}"
-        found = self._offsets.get(key)
+        found = self._offsets.get((struct, paths[0]))
         if found is None:
-            found = self._offsets[key] = self._read.offset(struct, *paths)
+            found = self._offsets[struct, paths[0]] = self._read.offset(struct, *paths)
         return found
 
     def _pointer(self, at: int, struct: str, *paths: str) -> int:
         return self._memory.read_ptr(at + self._offset(struct, *paths))
 
     def _number(self, at: int, struct: str, member: str) -> int:
-        field = self._read.types.struct(struct).field(member)
-        read = {
-            1: self._memory.read_u8, 2: self._memory.read_u16, 4: self._memory.read_u32, 8: self._memory.read_u64,
-        }.get(field.size)  # fmt: skip
-        if read is None:
-            raise FormatError(f"struct {struct}: {member} has {field.size} bytes, which is no integer")
-        return read(at + field.offset)
+        found = self._numbers.get((struct, member))
+        if found is None:
+            field, memory = self._read.types.struct(struct).field(member), self._memory
+            sizes = {1: memory.read_u8, 2: memory.read_u16, 4: memory.read_u32, 8: memory.read_u64}
+            if field.size not in sizes:
+                raise FormatError(f"struct {struct}: {member} has {field.size} bytes, which is no integer")
+            found = self._numbers[struct, member] = field.offset, sizes[field.size]
+        return found[1](at + found[0])
