@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from pykvm.errors import FormatError, KvmError
 from pykvm.records import KvmSwap, text
 from pykvm.targets.base import Parts
+from pykvm.targets.common.columns import Columns
 from pykvm.types.layout import Field
 
 if TYPE_CHECKING:
@@ -107,16 +108,12 @@ class _Names:
 
     def _of_vnode(self, device: Device) -> str | None:
         """sw_vp, where it is the device's own node."""
-        types, memory = self.target.types, self.parts.memory
-        if not device.sw_vp:
+        target = self.target
+        read = Columns(self.parts.memory, target.types, target.byteorder, target.pointer_size)
+        (kind,) = read.member([device.sw_vp], "vnode", "v_type")
+        if kind != target.types.constant("VCHR", VCHR):
             return None
-        vnode = types.struct("vnode")
-        raw = memory.read(device.sw_vp, vnode.size)
-        if _number(self.target, raw, vnode.field("v_type"), False) != types.constant("VCHR", VCHR):
-            return None
-        # A member of a union with a name up to FreeBSD 11.
-        field = vnode.field("v_rdev" if "v_rdev" in vnode else "v_un.vu_cdev")
-        cdev = _number(self.target, raw, field, False)
+        (cdev,) = read.member([device.sw_vp], "vnode", "v_rdev", "v_un.vu_cdev")  # the latter up to FreeBSD 10
         return self._name(cdev) if cdev else None
 
     def _name(self, cdev: int) -> str:
