@@ -1,10 +1,10 @@
-"""python -m bench: everything, or the parts named: memory symbols processes open linux."""
+"""python -m bench: everything, or the parts named: memory symbols processes open linux freebsd."""
 
 from __future__ import annotations
 
 import sys
 
-from bench import linux, memory, opening, processes, symbols
+from bench import freebsd, linux, memory, opening, processes, symbols
 
 PARTS = {
     "memory": memory.run,
@@ -12,6 +12,7 @@ PARTS = {
     "processes": processes.run,
     "open": opening.run,
     "linux": linux.run,
+    "freebsd": freebsd.run,
 }
 
 for name in sys.argv[1:] or PARTS:

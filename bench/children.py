@@ -6,7 +6,9 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +107,43 @@ def agree(checks: dict[str, Any]) -> None:
             raise RuntimeError(f"{label} and {first} do not find the same: {check!r:.200} and {said[first]!r:.200}")
 
 
+def race(runs: dict[str, Callable[[], dict[str, Any]]], ours: Iterable[str] = (OURS,)) -> dict[str, float]:
+    """Seconds of each run {label: what answers its "seconds" and a "check"}: for each part of it the best round.
+
+    There are rounds, each run in turn, until some in a row make nobody faster. A peer that fails is said and left out.
+    RuntimeError if they do not find the same.
+    """
+    best = Best()
+    checks: dict[str, Any] = {}
+    runs = dict(runs)
+    while best.go_on():
+        for label, run in list(runs.items()):
+            try:
+                found = run()
+            except JobError as error:
+                if label in ours:
+                    raise
+                print(f"  {error}")
+                del runs[label]
+                continue
+            best.add(label, found["seconds"])
+            checks[label] = found["check"]
+    agree(checks)
+    return best.seconds()
+
+
+def commands(runs: dict[str, list[str | Path]]) -> tuple[dict[str, float], int]:
+    """Fewest seconds of some programs, run in turns, and the largest number that any says on stderr."""
+    best, said = Best(), 0
+    while best.go_on():
+        for label, args in runs.items():
+            start = time.perf_counter()
+            done = subprocess.run(args, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+            best.add(label, [time.perf_counter() - start])
+            said = max(said, int(done.stderr or 0))
+    return best.seconds(), said
+
+
 class Field:
     """Those who are there, measured in turns so that the machine's moods hit all of them."""
 
@@ -113,32 +152,18 @@ class Field:
         self.children = {name: Child(name) for name in self.names}
 
     def race(self, runs: dict[str, tuple[str, str]], *, fresh: bool = False, **what: Any) -> dict[str, float]:
-        """Seconds of each run {label: (who, job)}: for each part of it the best round.
+        """As race() with runs {label: (who, job)}; fresh: each time in a process that has done nothing yet."""
+        known = {label: run for label, run in runs.items() if run[0] in self.names}
+        calls = {label: partial(self._ask, name, job, fresh, what) for label, (name, job) in known.items()}
+        return race(calls, [label for label, (name, _) in known.items() if name == OURS])
 
-        fresh: each time in a process that has done nothing yet. There are rounds until some in a row make nobody
-        faster. A peer that fails is said and left out. RuntimeError if they do not find the same.
-        """
-        best = Best()
-        checks: dict[str, Any] = {}
-        runs = {label: run for label, run in runs.items() if run[0] in self.names}
-        while best.go_on():
-            for label, (name, job) in list(runs.items()):
-                child = Child(name) if fresh else self.children[name]
-                try:
-                    found = child.ask(job, **what)
-                except JobError as error:
-                    if name == OURS:
-                        raise
-                    print(f"  {error}")
-                    del runs[label]
-                    continue
-                finally:
-                    if fresh:
-                        child.close()
-                best.add(label, found["seconds"])
-                checks[label] = found["check"]
-        agree(checks)
-        return best.seconds()
+    def _ask(self, name: str, job: str, fresh: bool, what: dict[str, Any]) -> dict[str, Any]:
+        child = Child(name) if fresh else self.children[name]
+        try:
+            return child.ask(job, **what)
+        finally:
+            if fresh:
+                child.close()
 
     def all(self, job: str, who: Iterable[str] = KNOWN, **what: Any) -> dict[str, float]:
         """The same job for everybody."""

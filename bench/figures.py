@@ -17,8 +17,11 @@ def best(call: Callable[[], Any], rounds: int = 7) -> float:
     return found
 
 
-def line(what: str, value: float, unit: str, goal: float, *, at_least: bool) -> None:
-    """One figure and its goal."""
+def line(what: str, value: float, unit: str, goal: float | None = None, *, at_least: bool = False) -> None:
+    """One figure and its goal, if it has one."""
+    if goal is None:
+        print(f"{what:<58} {value:>9.3g} {unit}", flush=True)
+        return
     good = value >= goal if at_least else value <= goal
     sign = ">=" if at_least else "<="
     print(f"{what:<58} {value:>9.3g} {unit:<8} goal {sign} {goal:g}{'' if good else '   MISSED'}", flush=True)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import random
-import subprocess
 import sys
-import time
 from array import array
 from collections import Counter
 from collections.abc import Iterable
@@ -13,7 +11,7 @@ from itertools import chain
 from pathlib import Path
 
 import pykvm
-from bench.children import KNOWN, OURS, PEERS, Best, Field
+from bench.children import KNOWN, OURS, PEERS, Field, commands
 from bench.figures import against, line
 from bench.samples import ROOM, linux, vmlinux
 
@@ -175,25 +173,13 @@ def processes(field: Field, sample: Sample, kernel: Path | None) -> None:
                 print(f"  (drgn, for_each_task, with all threads: {1 / took['threads']:.3g} /s)")
     for kind in ("ELF", "zlib"):
         if dump := linux(kind):
-            runs: dict[str, list[str | Path]] = {OURS: [sys.executable, PEERS / "ps_pykvm.py", dump]}
+            runs: dict[str, list[str | Path]] = {OURS: [sys.executable, PEERS / "ps_pykvm.py", "-M", dump]}
             if kernel is not None and "drgn" in field.names:
                 runs["drgn"] = [KNOWN["drgn"][0], PEERS / "ps_drgn.py", dump, kernel]
             took, kilobytes = commands(runs)
             line(f"pykvm ps, the whole process, {kind}", took[OURS], "s", 0.25, at_least=False)
             beside("drgn, as a script", took, 1, "s")
             line("  its peak memory", kilobytes / 1024, "MB", 60, at_least=False)
-
-
-def commands(runs: dict[str, list[str | Path]]) -> tuple[dict[str, float], int]:
-    """Fewest seconds of some programs, run in turns, and the largest number that any says on stderr."""
-    best, said = Best(), 0
-    while best.go_on():
-        for label, args in runs.items():
-            start = time.perf_counter()
-            done = subprocess.run(args, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-            best.add(label, [time.perf_counter() - start])
-            said = max(said, int(done.stderr or 0))
-    return best.seconds(), said
 
 
 def run() -> None:

@@ -9,7 +9,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from pykvm_fixtures import MirbsdDump, write_mirbsd
+from pykvm_fixtures import FreebsdDump, MirbsdDump, write_freebsd, write_mirbsd
 
 from bench.repack import CODECS, repack
 
@@ -29,9 +29,10 @@ def mirbsd(processes: int) -> MirbsdDump:
     return write_mirbsd(Path(ROOM.name) / str(processes), processes=processes)
 
 
-def _unpacked(name: str) -> Path | None:
+@functools.cache
+def _unpacked(name: str, room: str = "linux") -> Path | None:
     """A real file, expanded once if only its .xz is there."""
-    found = REAL / "linux" / name
+    found = REAL / room / name
     if found.exists():
         return found
     packed = found.with_name(name + ".xz")
@@ -65,6 +66,20 @@ def vmlinux(release: str) -> Path | None:
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     found = Path(given) if given else cache / "pykvm" / f"vmlinux-{release}"
     return found if found.exists() else None
+
+
+def freebsd(kind: str) -> tuple[Path, Path] | None:
+    """A real dump of FreeBSD 12.1 on amd64, minidump or full, and its kernel. None without them."""
+    dump = _unpacked(f"vmcore-12.1-amd64-{kind}", "freebsd-full")
+    kernel = _unpacked("kernel-12.1-amd64", "freebsd-full")
+    return (dump, kernel) if dump and kernel else None
+
+
+@functools.cache
+def small_freebsd(processes: int | None = None, container: str = "minidump") -> FreebsdDump:
+    """A synthetic FreeBSD/amd64 dump, with so many processes more than the few it has."""
+    directory = Path(ROOM.name) / f"freebsd-{container}-{processes}"
+    return write_freebsd(directory, container=container, processes=processes)
 
 
 @functools.cache
