@@ -180,6 +180,7 @@ class Kvm(Memory):
         if translation is None:
             self._no_memory = "no valid dump header" + (f": {image.flaw}" if image.flaw else "")
         else:
+            self._target = target = target.settled(self._parts)
             target.check(self._parts)
         self._symbols.elsewhere = partial(target.elsewhere, self._parts)
         if self._layout is not None:

@@ -100,6 +100,10 @@ class Target:
         """The symbols that the dump itself carries, once its memory can be read; None if it carries none."""
         return None
 
+    def settled(self, parts: Parts) -> Target:
+        """Called once memory can be read: the target, or another that memory shows this dump to be of."""
+        return self
+
     def check(self, parts: Parts) -> None:
         """Called once memory can be read: raise if the kernel file is seen to be another kernel's."""
 

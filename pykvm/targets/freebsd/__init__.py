@@ -1,4 +1,4 @@
-"""FreeBSD and DragonFly: minidumps, and full dumps of FreeBSD."""
+"""FreeBSD: minidumps and full dumps."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def probe(image: Image, symbols: Symbols | None) -> Target | None:
     """FreeBSD, if the image is a minidump, or an ELF core whose header says what FreeBSD's full dumps say."""
     header = image.header
     if isinstance(header, Minidump):
-        return FreeBSD(image, symbols, header.shape.system)
+        return FreeBSD(image, symbols, "FreeBSD")
     if isinstance(header, ElfCore) and header.osabi == OSABI_STANDALONE and image.vmcoreinfo is None:
         return FreeBSD(image, symbols, "FreeBSD")
     return None

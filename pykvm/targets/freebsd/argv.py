@@ -49,7 +49,7 @@ def vector(target: FreeBSD, parts: Parts, record: ProcessRecord, environment: bo
         return None
     try:
         if args and not environment:
-            strings = _kept(read, args)
+            strings = kept(read, args)
         else:
             strings = _in_user_memory(target, parts, read, vmspace, sysent, environment)
     except AddressError as e:
@@ -68,7 +68,7 @@ def _why(e: AddressError) -> str:
     return f"user memory at {e.address:#x} is not in memory" if told.startswith("invalid address") else told
 
 
-def _kept(read: Columns, at: int) -> list[bytes]:
+def kept(read: Columns, at: int) -> list[bytes]:
     """struct pargs."""
     layout = read.types.struct("pargs")
     (length,) = read.member([at], "pargs", "ar_length")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from pykvm.errors import KvmError
@@ -92,19 +92,25 @@ FACTS: dict[str, Callable[[FreeBSD, Parts], Any]] = {
 }
 
 
-def facts(target: FreeBSD, parts: Parts) -> dict[str, Any]:
-    """Title to value, in seconds and bytes; what the dump does not have is left out."""
+def told(target: FreeBSD, parts: Parts, table: Mapping[str, Callable[[Any, Parts], Any]]) -> dict[str, Any]:
+    """What of a table of facts the dump has."""
     found: dict[str, Any] = {}
-    for title, read in FACTS.items():
+    for title, read in table.items():
         try:
             value = read(target, parts)
         except KvmError:
             continue
         if value is not None:
             found[title] = value
-    found.update(crash.facts(target, parts))
     if "boot time" in found and "dump time" in found:
         found["uptime"] = found["dump time"] - found["boot time"]
+    return found
+
+
+def facts(target: FreeBSD, parts: Parts) -> dict[str, Any]:
+    """Title to value, in seconds and bytes; what the dump does not have is left out."""
+    found = told(target, parts, FACTS)
+    found.update(crash.facts(target, parts))
     if target.kerndisp:
         found["KASLR offset"] = target.kerndisp
     if target.kernphys is not None:

@@ -22,7 +22,7 @@ SAME = {"mips64": "mips"}
 
 
 class FreeBSD(Target):
-    """FreeBSD (or DragonFly) on one of its machines.
+    """FreeBSD on one of its machines; DragonFly is a kind of it.
 
     `kernphys` is the physical address of the kernel's first page, of an amd64 full dump (None: was not needed); `dpcpu`
     the CPU whose dynamic variables names mean, `vnet` what moves variables into the current network stack, once it is
@@ -68,8 +68,6 @@ class FreeBSD(Target):
         self.kerndisp = identity.check(self, parts)
         parts.symbols.chain(lambda: modules.read(self, parts))
         self._all_types = AllTypes(kernel, self, parts)
-        if facts.string(parts, "ostype", 64) == "DragonFly":  # whose first minidumps look like FreeBSD's
-            self.system = "DragonFly"
 
     @property
     def all_types(self) -> Types:

@@ -1,0 +1,61 @@
+"""kvm_getprocs(3) on DragonFly, and the threads of one process."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pykvm import constants as k
+from pykvm.records import ProcessRecord, text
+from pykvm.targets.base import Parts, Thread
+from pykvm.targets.common import select
+from pykvm.targets.common.columns import Columns
+from pykvm.targets.dragonfly.procs import lists
+from pykvm.targets.dragonfly.procs.batch import Batch, structure
+from pykvm.targets.dragonfly.procs.record import DragonFlyProcess, KinfoProcs
+
+if TYPE_CHECKING:
+    from pykvm.targets.dragonfly.kernel import DragonFly
+
+
+def getprocs(target: DragonFly, parts: Parts, op: int, arg: int) -> list[ProcessRecord]:
+    """One record a process, and with KERN_PROC_KTHREAD one a thread of the kernel; with KERN_PROC_INC_THREAD one an
+    lwp instead (DragonFly's KERN_PROC_FLAG_LWP), with KERN_PROC_SHOW_THREADS its lwps' behind each process's."""
+    plain = op & ~(k.KERN_PROC_INC_THREAD | k.KERN_PROC_SHOW_THREADS)
+    select.check("kvm_getprocs", plain, None)
+    everyone = Batch.of(target, parts, plain == k.KERN_PROC_KTHREAD)
+    chosen = everyone.choose(select.places(everyone, plain, arg, "kernel", 1))
+    if op == plain:
+        return _records(chosen)
+    found = _records(chosen.apart())
+    if op & k.KERN_PROC_SHOW_THREADS:
+        each = iter(found)
+        together: list[ProcessRecord] = []
+        for record, group in zip(_records(chosen), chosen["every"], strict=True):
+            apart = [next(each) for _ in group or (0,)]
+            together += [record, *apart] if group else [record]
+        return together
+    return found
+
+
+def _records(batch: Batch) -> list[ProcessRecord]:
+    records = KinfoProcs(batch, structure(batch.target))
+    return [DragonFlyProcess(records, i) for i in range(len(batch))]
+
+
+def threads(target: DragonFly, parts: Parts, record: ProcessRecord) -> list[Thread]:
+    """The lwps of a process, by their numbers; of a thread of the kernel, itself."""
+    read = Columns(parts.memory, target.types, target.byteorder, target.pointer_size)
+    lists.needed(read)
+    proc = record.paddr
+    if proc is None:
+        batch = Batch.made(target, parts, [], [], [record.kp_ktaddr])
+    else:
+        groups = lists.lwps(read, [proc])
+        if not groups[0]:
+            return []
+        batch = Batch.made(target, parts, [proc], groups).apart()
+    columns = (batch[name] for name in ("lwp", "td", "tid", "td_comm", "stat", "wmesg", "wchan"))
+    return [
+        Thread(tid, text(name or b""), stat, wmesg, wchan, lwp or td)
+        for lwp, td, tid, name, stat, wmesg, wchan in zip(*columns, strict=True)
+    ]
