@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pykvm.errors import KvmError
+from pykvm.errors import AddressError, KvmError
 from pykvm.records import ProcessRecord
 from pykvm.targets.base import Parts
 from pykvm.targets.common.columns import Columns
@@ -37,6 +37,8 @@ def vector(target: DragonFly, parts: Parts, record: ProcessRecord, environment: 
     what = "environment" if environment else "arguments"
     try:
         strings = None if environment else _title(read, shared) or (kept(read, args) if args else None)
+    except AddressError as e:
+        raise AddressError(f"process {record.pid}: {what}: {e}", e.address) from e
     except KvmError as e:
         raise type(e)(f"process {record.pid}: {what}: {e}") from e
     if strings is None:

@@ -72,7 +72,9 @@ def kept(read: Columns, at: int) -> list[bytes]:
     """struct pargs."""
     layout = read.types.struct("pargs")
     (length,) = read.member([at], "pargs", "ar_length")
-    if length is None or length > ARG_MAX:
+    if length is None:
+        raise AddressError(f"can't read struct pargs at {at:#x}", at)
+    if length > ARG_MAX:
         raise FormatError(f"struct pargs at {at:#x}: ar_length is {length}")
     data = read.memory.read(at + layout.offset("ar_args"), length)
     return data.removesuffix(b"\0").split(b"\0") if data else []

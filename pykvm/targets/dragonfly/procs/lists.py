@@ -15,9 +15,9 @@ from pykvm.targets.common.columns import Column, Columns
 from pykvm.targets.dragonfly.procs.numbers import SIDL, TDF_MARKER
 from pykvm.targets.freebsd.procs.lists import follow
 
-MAX_PROCS = 1 << 20  # PID_MAX is 999999
-MAX_LWPS = 1 << 20  # of all processes
-MAX_THREADS = 1 << 20
+MAX_PROCS = 1 << 18
+MAX_LWPS = 1 << 19  # of all processes
+MAX_THREADS = 1 << 19
 MAX_HASH = 1 << 16  # lists: 256
 MAX_CPUS = 1 << 12
 MAX_DEPTH = 2 * 20 + 2  # of a red-black tree with so many lwps
