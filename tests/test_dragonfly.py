@@ -350,9 +350,11 @@ def test_some_types(tmp_path: Path) -> None:
         assert "globaldata" in pykvm.kvm_geterr(kd)
     del data["lwp"]["fields"]["lwp_thread"], data["thread"]
     dump.layout.write_text(json.dumps(data))
-    with pykvm.Kvm(dump.core, dump.kernel, layout=dump.layout) as kd:
-        with pytest.raises(KvmError, match="layouts of struct lwp: lwp_thread, struct thread \\("):
-            kd.processes()
+    with (
+        pykvm.Kvm(dump.core, dump.kernel, layout=dump.layout) as kd,
+        pytest.raises(KvmError, match="layouts of struct lwp: lwp_thread, struct thread \\("),
+    ):
+        kd.processes()
 
 
 # -- commands ---------------------------------------------------------------------------------------------------------
