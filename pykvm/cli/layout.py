@@ -13,7 +13,9 @@ HELP = "structure layouts from a kernel's type information, as a file for --layo
 def setup(parser: argparse.ArgumentParser) -> None:
     """The flags."""
     parser.add_argument(
-        "kernel", metavar="KERNEL", help="a kernel with BTF, CTF or DWARF, or a file of BTF or CTF alone"
+        "kernel",
+        metavar="KERNEL",
+        help="a kernel with BTF, CTF or DWARF, or a file of BTF or CTF alone; all structures of a whole kernel's DWARF take long",
     )
     parser.add_argument("names", metavar="STRUCT", nargs="*", help="only these structures")
 
