@@ -15,7 +15,7 @@ def setup(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "kernel",
         metavar="KERNEL",
-        help="a kernel with BTF, CTF or DWARF, or a file of BTF or CTF alone; all structures of a whole kernel's DWARF take long",
+        help="a kernel with BTF, CTF or DWARF, or a file of BTF or CTF alone (all structures of a DWARF take long)",
     )
     parser.add_argument("names", metavar="STRUCT", nargs="*", help="only these structures")
 
