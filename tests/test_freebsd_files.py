@@ -23,7 +23,7 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("amd64", {"release": "10", "version": 1}),
     ("amd64", {"release": "12", "container": "full", "layout": 5}),
     ("amd64", {"release": "15", "layout": 2}),
-    ("i386", {"release": "10", "descriptors": "entries"}),
+    ("i386", {"release": "10", "descriptors": "files"}),
     ("amd64", {"release": "10", "descriptors": "pointers"}),
 ]
 HOLE = (1 << 63) - 8

@@ -1,7 +1,7 @@
 """kvm_getfiles(3) on FreeBSD: every descriptor of every process, with its struct file.
 
 Source: sys/sys/filedesc.h and kern_descrip.c. A process's filedesc has a bitmap of descriptors that are taken (fd_map)
-and their slots: in a table behind fd_files since 10.2, before behind fd_ofiles, of struct filedescent since 10.0 and of
+and their slots: in a table behind fd_files since 11, before behind fd_ofiles, of struct filedescent in 10 and of
 pointers before.
 """
 
