@@ -1,0 +1,23 @@
+"""What is installed."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="tomllib came with Python 3.11")
+def test_every_package_is_installed() -> None:
+    """An editable installation does not show what pyproject.toml forgets."""
+    import tomllib
+
+    listed = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"])
+    found = set()
+    for name, top in (("pykvm", "pykvm"), ("fixtures", "pykvm_fixtures")):
+        for path in (ROOT / name).rglob("__init__.py"):
+            found.add(".".join((top, *path.parent.relative_to(ROOT / name).parts)))
+    assert listed == found
