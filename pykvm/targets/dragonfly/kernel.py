@@ -10,8 +10,8 @@ from pykvm.symbols.base import Symbols
 from pykvm.targets.base import Parts, Target, Thread
 from pykvm.targets.dragonfly import argv, facts
 from pykvm.targets.dragonfly.procs import select
-from pykvm.targets.freebsd.facts import string
 from pykvm.targets.freebsd.kernel import FreeBSD
+from pykvm.targets.freebsd.strings import string
 
 
 class DragonFly(FreeBSD):

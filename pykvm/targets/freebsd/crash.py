@@ -12,7 +12,8 @@ from pykvm.errors import KvmError
 from pykvm.records import text
 from pykvm.targets.base import Parts
 from pykvm.targets.common.columns import Columns
-from pykvm.targets.freebsd.procs import lists
+from pykvm.targets.freebsd import dumper
+from pykvm.targets.freebsd.procs.names import within
 from pykvm.types.decode import CODES
 
 if TYPE_CHECKING:
@@ -104,20 +105,12 @@ def facts(target: FreeBSD, parts: Parts) -> dict[str, Any]:
 
 
 def _thread(target: FreeBSD, parts: Parts) -> dict[str, Any]:
-    tid = parts.memory.read_i32(parts.address_of("dumptid"))
-    if not tid:
+    found = dumper.find(target, parts)
+    if found is None:
         return {}
+    if found.proc is None:
+        return {"panic tid": found.tid}
     read = Columns(parts.memory, target.types, target.byteorder, target.pointer_size)
-    if read.field("thread", "td_tid") is None:
-        return {"panic tid": tid}
-    procs = lists.processes(read, parts)
-    groups = lists.threads(read, procs)
-    tids = iter(read.member([td for group in groups for td in group], "thread", "td_tid", signed=True))
-    for proc, group in zip(procs, groups, strict=True):
-        if tid not in [next(tids) for _ in group]:
-            continue
-        (pid,) = read.member([proc], "proc", "p_pid", signed=True)
-        comm = read.text_field("proc", "p_comm")
-        (name,) = read.texts([proc + comm.offset], comm.size)
-        return {"panic tid": tid, "panic pid": pid, "panic command": None if name is None else text(name)}
-    return {"panic tid": tid}
+    (pid,) = read.member([found.proc], "proc", "p_pid", signed=True)
+    (name,) = within(read, [found.proc], "proc", "p_comm")
+    return {"panic tid": found.tid, "panic pid": pid, "panic command": None if name is None else text(name)}

@@ -10,22 +10,12 @@ from pykvm.errors import KvmError
 from pykvm.records import text
 from pykvm.targets.base import Parts
 from pykvm.targets.freebsd import clock, crash, modules
+from pykvm.targets.freebsd.strings import string
 
 if TYPE_CHECKING:
     from pykvm.targets.freebsd.kernel import FreeBSD
 
 MAX_TEXT = 1024
-
-
-def string(parts: Parts, name: str, limit: int) -> str | None:
-    """The text in a variable (an array of char); None if it cannot be read or is empty."""
-    found = parts.symbols.find(name)
-    if found is None:
-        return None
-    try:
-        return text(parts.memory.read_cstr(found.value, limit)).rstrip("\n") or None
-    except KvmError:
-        return None
 
 
 def _order(target: FreeBSD) -> str:

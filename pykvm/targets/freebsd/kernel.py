@@ -14,6 +14,7 @@ from pykvm.symbols.base import Symbol, Symbols
 from pykvm.targets.base import Message, Parts, Target, Thread
 from pykvm.targets.freebsd import argv, facts, fulldump, identity, modules, msgbuf, pages, pcpu, platform, swap, vnet
 from pykvm.targets.freebsd.procs import select
+from pykvm.targets.freebsd.strings import string
 from pykvm.targets.freebsd.types import AllTypes, KernelTypes
 from pykvm.types.layout import Types
 
@@ -74,7 +75,7 @@ class FreeBSD(Target):
         return self.types if self._all_types is None else self._all_types
 
     def release(self, parts: Parts) -> tuple[str | None, str | None]:
-        return facts.string(parts, "osrelease", 64), facts.string(parts, "version", identity.MAX_VERSION)
+        return string(parts, "osrelease", 64), string(parts, "version", identity.MAX_VERSION)
 
     def facts(self, parts: Parts) -> dict[str, Any]:
         return facts.facts(self, parts)

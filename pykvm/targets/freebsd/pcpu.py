@@ -14,7 +14,7 @@ from pykvm.constants import CPUSTATES
 from pykvm.errors import AddressError, FormatError, KvmError
 from pykvm.symbols.base import Symbol
 from pykvm.targets.base import Parts
-from pykvm.targets.freebsd import facts
+from pykvm.targets.freebsd.strings import string
 
 if TYPE_CHECKING:
     from pykvm.targets.freebsd.kernel import FreeBSD
@@ -180,7 +180,7 @@ def stride(target: FreeBSD, parts: Parts) -> int:
 
 
 def _release(parts: Parts) -> int:
-    found = re.match(r"\d+", facts.string(parts, "osrelease", 64) or "")
+    found = re.match(r"\d+", string(parts, "osrelease", 64) or "")
     if found is None:
         raise KvmError("how far apart per-CPU copies are: neither struct uma_keg nor osrelease is there to tell")
     return int(found[0])

@@ -5,20 +5,17 @@ Sources: sys/net/vnet.h, and FreeBSD's libkvm for the order.
 
 from __future__ import annotations
 
-import struct
 from typing import TYPE_CHECKING
 
 from pykvm.errors import FormatError, KvmError
 from pykvm.symbols.base import Symbol
 from pykvm.targets.base import Parts
-from pykvm.targets.freebsd import pcpu
+from pykvm.targets.freebsd import dumper, pcpu
 
 if TYPE_CHECKING:
     from pykvm.targets.freebsd.kernel import FreeBSD
 
 MAGIC = 0x3E0D8F29  # VNET_MAGIC_N
-MAX_PROCS = 1 << 20
-MAX_THREADS = 1 << 20  # of all processes that are looked through
 
 
 def elsewhere(target: FreeBSD, parts: Parts, name: str) -> Symbol | None:
@@ -63,50 +60,10 @@ def _base(target: FreeBSD, parts: Parts) -> int:
 
 def _credentials(target: FreeBSD, parts: Parts) -> int:
     types, memory = target.types, parts.memory
-    thread = _dumping(target, parts)
-    if thread is not None:
-        return memory.read_ptr(thread + types.struct("thread").offset("td_ucred"))
+    found = dumper.find(target, parts)
+    if found is not None and found.td is not None:
+        return memory.read_ptr(found.td + types.struct("thread").offset("td_ucred"))
     proc0 = parts.symbols.find("proc0")
     if proc0 is None:
         raise KvmError("proc0: no such symbol")
     return memory.read_ptr(proc0.value + types.struct("proc").offset("p_ucred"))
-
-
-def _dumping(target: FreeBSD, parts: Parts) -> int | None:
-    """The thread dumptid: what runs on a CPU is looked at first, lists may be what the kernel died of."""
-    memory = parts.memory
-    found = parts.symbols.find("dumptid")
-    tid = memory.read_i32(found.value) if found is not None else 0
-    if tid <= 0:
-        return None
-    member = target.types.struct("thread").offset("td_tid")
-    for threads in (_running(target, parts), _listed(target, parts)):
-        raw = bytearray(4 * len(threads))
-        memory.gather_into([at + member for at in threads], 4, raw, 0, 4, partial=True)
-        tids = struct.unpack(f"{target.order}{len(threads)}i", raw)
-        if tid in tids:
-            return threads[tids.index(tid)]
-    return None
-
-
-def _running(target: FreeBSD, parts: Parts) -> list[int]:
-    try:
-        member = target.types.struct("pcpu").offset("pc_curthread")
-        return [parts.memory.read_ptr(at + member) for at in pcpu.addresses(target, parts).values()]
-    except KvmError:
-        return []
-
-
-def _listed(target: FreeBSD, parts: Parts) -> list[int]:
-    """All threads of the processes on allproc, as far as the lists can be followed."""
-    proc, thread, memory = target.types.struct("proc"), target.types.struct("thread"), parts.memory
-    head, link, own = proc.offset("p_threads"), thread.offset("td_plist"), proc.offset("p_list")
-    threads: list[int] = []
-    try:
-        first = memory.read_ptr(parts.address_of("allproc"))
-        for at in memory.walk_list(first, own, MAX_PROCS, circular=False):
-            left = MAX_THREADS - len(threads)
-            threads += memory.walk_list(memory.read_ptr(at + head), link, left, circular=False)
-    except KvmError:
-        pass
-    return threads
