@@ -5,23 +5,23 @@ from __future__ import annotations
 import os
 import stat
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from types import TracebackType
 
 from pykvm import images, symbols, targets
-from pykvm.constants import KERN_PROC_KTHREAD, KVM_NO_FILES
+from pykvm.asking import Asking, Recorded
+from pykvm.constants import KVM_NO_FILES
 from pykvm.errors import FormatError, KvmError
 from pykvm.images.base import Image
 from pykvm.images.held import Extents
 from pykvm.images.hostfile import MAXPATHLEN, HostFile, Path
 from pykvm.info import Info
 from pykvm.machines.mmu import Translation
-from pykvm.memory import CLOSED, Memory
-from pykvm.records import FileRecord, KvmPage, ProcessRecord
+from pykvm.memory import CLOSED
 from pykvm.symbols.base import Symbols
 from pykvm.symbols.resolver import Resolver
-from pykvm.targets.base import Parts, SwapDevice, Target, Thread
+from pykvm.targets.base import Parts, SwapDevice, Target
 from pykvm.types import layout as layouts
 from pykvm.types.layout import Types
 
@@ -29,7 +29,7 @@ ERRBUF = 2048  # _POSIX2_LINE_MAX: the size of the handle's message and of a cal
 FIRST_SWAP_PAGE = 1  # of all swap space: page 0 is never used
 
 
-class Kvm(Memory):
+class Kvm(Asking):
     """A kernel that is looked at: a handle of kvm(3) whose failures raise KvmError.
 
     Kvm(core, kernel, swap): core is a dump, or a list of the files that one was split over, or None for the
@@ -300,66 +300,6 @@ class Kvm(Memory):
             sizes = target.pointer_size, target.page_size
             return Info(target.system, release, version, target.machine, target.byteorder, *sizes, image.format, False)
 
-    def _ready(self) -> Target:
-        """The target, of which memory can be read; else the reason why not, before a call fails for it."""
-        target = self.target
-        if self.unreadable is not None:
-            raise KvmError(self.unreadable)
-        return target
-
-    # -- processes ------------------------------------------------------------------------------------------
-
-    def processes(self, op: int = KERN_PROC_KTHREAD, arg: int = 0) -> list[ProcessRecord]:
-        """The processes that op (a KERN_PROC_*) and arg select, as kvm_getprocs(3) gives them."""
-        with Recorded(self):
-            return self._ready().getprocs(self.parts, op, arg)
-
-    def threads(self, p: ProcessRecord) -> list[Thread]:
-        """The threads of a process."""
-        with Recorded(self):
-            self._check_record(p)
-            return self._ready().threads(self.parts, p)
-
-    def _check_record(self, p: ProcessRecord) -> None:
-        if not isinstance(p, ProcessRecord):
-            raise TypeError("p must be a process record")
-        if p.memory not in (None, self):
-            raise KvmError(f"process {p.pid}: the record is of another handle")
-
-    def argv(self, p: ProcessRecord, nchr: int = 0) -> list[bytes]:
-        """The argument vector; empty for a zombie or a process without. nchr: most bytes, 0 for all."""
-        return self.vector(p, False, nchr) or []
-
-    def environ(self, p: ProcessRecord, nchr: int = 0) -> list[bytes]:
-        """The environment, as argv()."""
-        return self.vector(p, True, nchr) or []
-
-    def vector(self, p: ProcessRecord, environment: bool, nchr: int) -> list[bytes] | None:
-        """What kvm_getargv(3) or kvm_getenvv(3) gives, raising; None: the process has none."""
-        with Recorded(self):
-            self._check_record(p)
-            return self.target.arguments(self.parts, p, environment, nchr)
-
-    def loadavg(self) -> list[float]:
-        """The load averages of 1, 5 and 15 minutes."""
-        with Recorded(self):
-            return self._ready().loadavg(self.parts)
-
-    def files(self) -> list[FileRecord]:
-        """The open files, as kvm_getfiles(3) gives them."""
-        with Recorded(self):
-            return self._ready().getfiles(self.parts, 0, 0)
-
-    def dmesg(self) -> bytes:
-        """The kernel's message buffer, oldest line first."""
-        with Recorded(self):
-            return self._ready().dmesg(self.parts)
-
-    def pages(self) -> Iterator[KvmPage]:
-        """The dump's pages, as kvm_walk_pages(3) gives them."""
-        with Recorded(self):
-            yield from self._ready().walk_pages(self.parts)
-
     # -- the end --------------------------------------------------------------------------------------------
 
     def close(self) -> None:
@@ -392,17 +332,3 @@ def handle(kd: Kvm) -> Kvm:
     if not isinstance(kd, Kvm):
         raise TypeError(f"kd must be a pykvm.Kvm, not {type(kd).__name__}")
     return kd
-
-
-class Recorded:
-    """Keeps a KvmError that passes as the handle's message."""
-
-    def __init__(self, kd: Kvm) -> None:
-        self.kd = kd
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
-        if isinstance(value, KvmError):
-            self.kd.note(value)

@@ -8,9 +8,10 @@ import pathlib
 import stat
 from collections.abc import Callable, Sequence
 
+from pykvm.asking import Recorded
 from pykvm.constants import KVM_NO_FILES
 from pykvm.errors import KvmError
-from pykvm.handle import ERRBUF, Kvm, Recorded, handle
+from pykvm.handle import ERRBUF, Kvm, handle
 from pykvm.images.hostfile import MAXPATHLEN, Path
 from pykvm.info import Info
 from pykvm.memory import CLOSED

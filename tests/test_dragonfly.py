@@ -76,7 +76,7 @@ def test_identity(opened: Any) -> None:
     assert kd.info.version == dump.version.rstrip("\n")
     assert kd.loadavg() == list(dump.system.loadavg)
     assert b"panic: fixture" in kd.target.dmesg(kd.parts)
-    facts = kd.target.facts(kd.parts)
+    facts = kd.facts()
     boot = dump.system.boottime[0] + dump.system.boottime[1] / 1e9
     assert {name: facts[name] for name in ("hostname", "panic", "cpus", "boot time", "dump time", "uptime")} == {
         "hostname": "dfly.example.org", "panic": "fixture", "cpus": 2, "boot time": boot,
@@ -330,7 +330,7 @@ def test_no_types(tmp_path: Path, release: str) -> None:
         assert "struct proc, struct lwp, struct thread (struct proc: " in str(caught.value)
         assert "carries no type information (CTF, DWARF)" in str(caught.value)
         assert "kernel.debug" in str(caught.value)
-        assert kd.target.facts(kd.parts)["cpus"] == 2
+        assert kd.facts()["cpus"] == 2
 
 
 def test_some_types(tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ def test_memory(tmp_path: Any, machine: str, options: dict[str, Any]) -> None:
         assert kd.read_ptr(nl[0].n_value) != 0
         assert kd.loadavg() == [0.5, 0.25, 0.125]
         assert kd.dmesg().endswith(b"panic: fixture\ncpuid = 0\nUptime: 1h0m0s\n")
-        facts = kd.target.facts(kd.parts)
+        facts = kd.facts()
         assert (facts["hostname"], facts["panic"], facts["boot time"]) == ("fixture", "fixture", 1700000000.25)
 
 

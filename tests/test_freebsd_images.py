@@ -438,7 +438,7 @@ NAMES = {
 def test_messages_and_load(tmp_path: Path) -> None:
     with image().open(tmp_path, symbols=NAMES, held={KERNBASE + 0x200000: VERSION}) as kd:
         assert kd.dmesg() == b"first line\n<118>second line\nthird line\n"
-        assert [(m.priority, m.text) for m in kd.target.messages(kd.parts)] == [
+        assert [(m.priority, m.text) for m in kd.messages()] == [
             (None, b"first line"), (118, b"second line"), (None, b"third line"),
         ]  # fmt: skip
         assert kd.loadavg() == pytest.approx([1.0, 0.25, 102 / 2048])

@@ -66,7 +66,7 @@ def test_names_from_memory(written: Write, machine: str, options: dict[str, Any]
         assert table.flaw is None
         assert by_module(table) == {m.name: {s.name: s.address for s in m.symbols} for m in loaded(dump)}
         for module in loaded(dump):
-            assert kd.target.facts(kd.parts)["modules"][module.name == "zfs.ko"] == {
+            assert kd.facts()["modules"][module.name == "zfs.ko"] == {
                 "name": module.name, "address": module.address, "size": module.size,
             }  # fmt: skip
             for symbol in module.symbols:
@@ -138,7 +138,7 @@ def test_kernels_without_types(written: Write, machine: str) -> None:
     """The constants for debuggers tell of the list; names are in files, which fit by their contents."""
     dump = written(machine, types=False, module_files="ko")
     with pykvm.Kvm(dump.core, dump.kernel) as kd:
-        assert kd.target.facts(kd.parts)["modules"] == [
+        assert kd.facts()["modules"] == [
             {"name": m.name, "address": m.address, "size": None} for m in loaded(dump)
         ]
         table = table_of(kd)
@@ -156,7 +156,7 @@ def test_kernels_that_say_nothing_of_modules(written: Write) -> None:
     dump = written(types=False, constants=False)
     with pykvm.Kvm(dump.core, dump.kernel) as kd:
         assert kd.symbols.modules is None
-        assert "modules" not in kd.target.facts(kd.parts)
+        assert "modules" not in kd.facts()
         assert list(kd.symbols)
 
 
@@ -300,7 +300,7 @@ def test_a_list_that_loops(room: Any) -> None:
         table = table_of(kd)
         assert table.flaw == f"linker_files: {first:#x} leads back into it"
         assert len(by_module(table)) == 2
-        assert "modules" not in kd.target.facts(kd.parts)
+        assert "modules" not in kd.facts()
 
 
 PLACES = [("linker_file", name) for name in ("link", "filename", "address", "size", "ops", "pathname")] + [

@@ -237,7 +237,7 @@ def test_vectors(opened: Any) -> None:
 
 def test_info_says_who_dumped(opened: Any) -> None:
     kd, dump = opened
-    facts = kd.target.facts(kd.parts)
+    facts = kd.facts()
     assert (facts["panic tid"], facts["panic pid"], facts["panic command"]) == (100115, 803, "reboot")
     if "sp" in facts.get("panic registers", {}):
         assert facts["panic registers"]["sp"] == dump.facts.registers["pcb_sp"]

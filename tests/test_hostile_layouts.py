@@ -23,7 +23,7 @@ def use(dump: Any, path: Path, layouts: Any) -> list[str]:
     except pykvm.KvmError as e:
         return [str(e)]
     with kd:
-        for call in (kd.files, kd.loadavg, kd.dmesg, lambda: kd.target.facts(kd.parts)):
+        for call in (kd.files, kd.loadavg, kd.dmesg, lambda: kd.facts()):
             try:
                 call()
             except pykvm.KvmError as e:

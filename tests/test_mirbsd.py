@@ -49,7 +49,7 @@ def test_info(both: Any) -> None:
     assert info.release == dump.names["osrelease"].decode()
     assert info.version == dump.version.decode().rstrip("\n")
     assert info.format == {"savecore": "savecore", "raw": "raw", "device": "dump device"}[dump.container]
-    facts = kd.target.facts(kd.parts)
+    facts = kd.facts()
     assert facts["hostname"] == dump.names["hostname"].decode()
     assert facts["boot time"] == dump.boottime[0] + dump.boottime[1] / 1e6
 

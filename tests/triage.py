@@ -37,7 +37,7 @@ def triage(core: Path, kernel: Path, swap: Path | None = None, sizes: Sequence[i
     if kd is not None:
         with kd:
             attempt(lambda: kd.info)
-            attempt(lambda: kd.target.facts(kd.parts))
+            attempt(lambda: kd.facts())
             for p in attempt(kd.processes) or []:
                 attempt(lambda p=p: kd.argv(p))
                 attempt(lambda p=p: kd.environ(p))

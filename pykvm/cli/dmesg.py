@@ -53,8 +53,8 @@ def _put_json(lines: Iterator[str]) -> None:
 
 def _special(kd: Kvm, arguments: argparse.Namespace) -> Iterable[bytes]:
     """The lines of all records with what is asked for before each."""
-    messages = kd.target.messages(kd.parts)
-    boot = kd.target.facts(kd.parts).get("boot time") if arguments.ctime else None
+    messages = kd.messages()
+    boot = kd.facts().get("boot time") if arguments.ctime else None
     if arguments.ctime and boot is None:
         raise KvmError(f"{kd.image.path}: does not tell when the system was booted (-T)")
     for message in messages:

@@ -34,7 +34,7 @@ def gather(kd: Kvm) -> dict[str, Any]:
     if image.left_out is not None:
         found["memory left out"] = image.left_out
     with contextlib.suppress(KvmError):
-        found.update(kd.target.facts(kd.parts))
+        found.update(kd.facts())
     if image.missing:
         found["missing at the end"] = image.missing
     return {name: value for name, value in found.items() if value is not None}

@@ -56,7 +56,7 @@ def test_what_the_kernel_said_of_itself(whole: Any) -> None:
         "x86_64",
         truth["hw.pagesize"],
     )
-    facts = kd.target.facts(kd.parts)
+    facts = kd.facts()
     assert facts["physical memory"] == truth["hw.physmem"]
     assert facts["cpus"] == truth["hw.ncpu"]
     assert facts["panic"] == "kdb_sysctl_panic"

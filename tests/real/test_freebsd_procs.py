@@ -173,7 +173,7 @@ def test_vectors(dump: Any) -> None:
 
 def test_who_dumped(dump: Any) -> None:
     kd, _, _ = dump
-    facts = kd.target.facts(kd.parts)
+    facts = kd.facts()
     assert (facts["panic pid"], facts["panic command"]) == (1, "init")
     registers = facts["panic registers"]
     stack = next(r for r in kd.processes(k.KERN_PROC_PID, 1)).ki_kstack
@@ -206,7 +206,7 @@ def test_processes_without_types(name: str, real: Find) -> None:
         assert len(bytes(p)) == 1088
         with pytest.raises(KvmError, match="needs the kernel's types"):
             kd.argv(p)
-        facts = kd.target.facts(kd.parts)
+        facts = kd.facts()
         assert facts["panic tid"] == symbols["dumptid"]
         assert facts["panic command"] == "sysctl"
 
@@ -230,5 +230,5 @@ REGISTERS = {
 def test_registers_of_the_thread_that_dumped(name: str, real: Find) -> None:
     """As LLVM's own test states them."""
     with pykvm.Kvm(real(f"freebsd/vmcore-{name}"), real(f"freebsd/kernel-{SPARSE[name]}")) as kd:
-        found = kd.target.facts(kd.parts)["panic registers"]
+        found = kd.facts()["panic registers"]
         assert REGISTERS[name].items() <= found.items()

@@ -41,7 +41,7 @@ def test_info(both: Any) -> None:
     assert info.release in truth["version"]
     assert info.version in truth["version"]
     assert info.format == ("elf" if name.endswith("elf") else "kdump")
-    assert kd.target.facts(kd.parts)["hostname"] == "pykvm-guest"
+    assert kd.facts()["hostname"] == "pykvm-guest"
 
 
 def test_every_symbol(both: Any) -> None:

@@ -130,7 +130,7 @@ def test_by_vmcoreinfo_alone(dump: Any) -> None:
         symbols = "init_task" in kd.symbols
         kd.target.types = Types()
         assert kd.dmesg() == shown
-        facts = kd.target.facts(kd.parts)
+        facts = kd.facts()
         assert {"hostname", "command line", "build id"} <= set(facts)
         assert ({"cpus", "load averages", "threads"} <= set(facts)) == symbols
         assert not {"boot time", "uptime", "processes"} & set(facts)
@@ -140,7 +140,7 @@ def test_flags(dump: Any, capfd: pytest.CaptureFixture[str]) -> None:
     path, _, _, _ = dump
     with pykvm.Kvm(path) as kd:
         plain = kd.dmesg().decode("utf-8", "surrogateescape").splitlines()
-        boot = kd.target.facts(kd.parts).get("boot time")
+        boot = kd.facts().get("boot time")
 
     def run(*flags: str) -> list[str]:
         assert main(["dmesg", "-M", str(path), *flags]) == 0
