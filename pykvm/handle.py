@@ -156,6 +156,7 @@ class Kvm(Asking):
             )
         else:
             self.symbol = self._symbols.getter(self._missing)
+            self._no_memory = _no_header(image)
 
     def _no_names(self) -> KvmError:
         return KvmError(
@@ -178,7 +179,7 @@ class Kvm(Asking):
         self._parts = Parts(self, image, self._symbols, self._kernel, self._swap)
         self._target = target
         if translation is None:
-            self._no_memory = "no valid dump header" + (f": {image.flaw}" if image.flaw else "")
+            self._no_memory = _no_header(image)
         else:
             self._target = target = target.settled(self._parts)
             target.check(self._parts)
@@ -325,6 +326,10 @@ class Kvm(Asking):
         if self._closed:
             return "<Kvm, closed>"
         return f"<Kvm {self._image.path if self._image is not None else 'without files'}>"
+
+
+def _no_header(image: Image) -> str:
+    return "no valid dump header" + (f": {image.flaw}" if image.flaw else "")
 
 
 def handle(kd: Kvm) -> Kvm:

@@ -18,6 +18,7 @@ LIST_LIMIT = 1 << 22
 TLB_PAGES = 1 << 14
 ADDRESS = (1 << 64) - 1
 CLOSED = "handle is closed"
+MAX_GATHER = 1 << 32  # bytes of one call
 NO_ADDRESS = (lib.PK_EIO, lib.PK_EMEM, lib.PK_ECLOSED)  # failures that are not of an address
 
 Reader = Callable[[int], int]
@@ -202,6 +203,8 @@ class Memory:
         table = self._table(addrs)
         if size > CHUNK:  # must fail at the first hole, not take its room beforehand
             return memoryview(b"".join(self.read(addr, size) for addr in table))
+        if size * len(table) > MAX_GATHER:
+            raise self.note(KvmError(f"{len(table)} pieces of {size} bytes: more than {MAX_GATHER} bytes in one call"))
         out = bytearray(len(table) * size)
         self.gather_into(table, size, out, 0, size)
         return memoryview(out)
@@ -283,25 +286,11 @@ class Memory:
         if file is not None and file.compressed:
             raise self.note(KvmError(f"{file.path}: compressed with {file.compressed}: cannot be written to"))
         flat = memoryview(data).cast("B")
-        self._check_range(space, addr, flat.nbytes)
         fault = ffi.new("pk_fault *")
         done: int = lib.pk_space_write(space, addr, ffi.from_buffer(flat), flat.nbytes, fault)
         if fault.status != lib.PK_OK:
             raise self.note(self.fault(fault, addr, done))
         return done
-
-    def _check_range(self, space: Any, addr: int, n: int) -> None:
-        """Every byte of a range must be there."""
-        fault, left, byte = ffi.new("pk_fault *"), ffi.new("uint64_t *"), ffi.new("char[1]")
-        done = 0
-        while done < n:
-            lib.pk_space_translate(space, addr + done, left, fault)
-            if fault.status == lib.PK_OK:  # the file may end within the page
-                step = min(left[0], n - done)
-                lib.pk_space_read(space, addr + done + step - 1, byte, 1, fault)
-                done += step
-            if fault.status != lib.PK_OK:
-                raise self.note(self.fault(fault, addr + done, 0))
 
     # -- physical memory ------------------------------------------------------------------------------------
 
@@ -384,7 +373,12 @@ def address_table(addrs: Any) -> Any:
         except TypeError:
             pass
         else:
-            if view.itemsize != 8 or view.ndim != 1 or view.format not in ("Q", "L", "q", "l", "N", "@Q", "@L"):
+            if (
+                not view.c_contiguous
+                or view.itemsize != 8
+                or view.ndim != 1
+                or view.format not in ("Q", "L", "q", "l", "N", "@Q", "@L")
+            ):
                 raise TypeError(f"addresses: a buffer of u64 is needed, not of {view.format!r}")
             return view
     values: Sequence[int] = addrs if isinstance(addrs, (list, tuple, range)) else list(addrs)

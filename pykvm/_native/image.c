@@ -133,6 +133,8 @@ uint64_t pk_file_move(const pk_file *file, uint64_t off, void *rbuf, const void 
     }
     if (n > file->size - off)
         n = file->size - off;
+    if (rbuf == NULL && wbuf == NULL)
+        return n;
     if (rbuf != NULL && file->map != NULL) {
         memcpy(rbuf, file->map + off, (size_t)n);
         return n;
@@ -163,7 +165,7 @@ static uint64_t transfer(const pk_image *image, uint64_t addr, void *rbuf, const
     uint64_t done = 0;
 
     pk_set_fault(fault, PK_OK, 0, 0);
-    if (n > 0 && (image->ops == NULL || (wbuf != NULL && !image->ops->writable))) {
+    if (n > 0 && (image->ops == NULL || (rbuf == NULL && !image->ops->writable))) {
         pk_set_fault(fault, image->ops == NULL ? PK_EPHYS : PK_EREADONLY, addr, 0);
         return 0;
     }
@@ -181,6 +183,11 @@ uint64_t pk_image_read(const pk_image *image, uint64_t addr, void *buf, uint64_t
     pk_fault own;
 
     return transfer(image, addr, buf, NULL, n, fault != NULL ? fault : &own);
+}
+
+uint64_t pk_image_writable(const pk_image *image, uint64_t addr, uint64_t n, pk_fault *fault)
+{
+    return transfer(image, addr, NULL, NULL, n, fault);
 }
 
 uint64_t pk_image_write(const pk_image *image, uint64_t addr, const void *buf, uint64_t n, pk_fault *fault)

@@ -29,7 +29,9 @@ static int load_pointer(pk_space *space, uint64_t at, uint32_t size, uint64_t *o
         if (*out != PK_MISS)
             return 1;
     }
-    pk_space_read(space, at, &again, size, fault);
+    pk_space_read(space, at, &again, size, fault);  /* PK_MISS may be what is there */
+    if (fault->status == PK_OK && size == 4)
+        pk_set_fault(fault, PK_EADDR, at, 0);       /* it was not, a moment ago */
     return fault->status == PK_OK;
 }
 

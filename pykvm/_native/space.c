@@ -233,6 +233,7 @@ static void tlb_flush(pk_space *s)
         atomic_store_explicit(&s->tlb[i].check, 0, memory_order_relaxed);
 }
 
+/* Without a buffer: only see whether it can be written. */
 static uint64_t write_pages(pk_space *s, uint64_t va, const void *buf, uint64_t n, pk_fault *fault)
 {
     uint64_t done = 0;
@@ -246,7 +247,8 @@ static uint64_t write_pages(pk_space *s, uint64_t va, const void *buf, uint64_t 
             return done;
         if (want > left)
             want = left;
-        done += pk_image_write(s->image, pa, (const char *)buf + done, want, fault);
+        done += buf != NULL ? pk_image_write(s->image, pa, (const char *)buf + done, want, fault)
+                            : pk_image_writable(s->image, pa, want, fault);
         if (fault->status != PK_OK)
             return done;
     }
@@ -255,8 +257,11 @@ static uint64_t write_pages(pk_space *s, uint64_t va, const void *buf, uint64_t 
 
 uint64_t pk_space_write(pk_space *s, uint64_t va, const void *buf, uint64_t n, pk_fault *fault)
 {
-    const uint64_t done = write_pages(s, va, buf, n, fault);
+    uint64_t done = write_pages(s, va, NULL, n, fault);
 
+    if (done < n)
+        return 0;
+    done = write_pages(s, va, buf, n, fault);
     /* What was written may have been a page table. */
     tlb_flush(s);
     return done;

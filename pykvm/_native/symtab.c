@@ -223,6 +223,8 @@ int64_t pk_symtab_add(pk_symtab *t, const void *entries, uint64_t count, const c
         s.size = l->size_size != 0 ? pk_load(raw + l->size_off, l->size_size, big) : 0;
         s.other = raw[l->other_off];
         s.desc = (uint16_t)pk_load(raw + l->desc_off, 2, big);
+        if (l->undefined && s.desc == 0 && s.value == 0)
+            continue;
         if (!pk_symtab_append(t, &s,
                               (l->addr_types >> (s.type & l->addr_type_mask & 31) & 1) != 0 &&
                                   s.desc >= l->addr_desc_min && s.desc <= l->addr_desc_max,

@@ -147,7 +147,7 @@ def expand(fd: int, path: str, scheme: str, part: tuple[int, int] | None = None)
                 raise FormatError(f"{path}: damaged {scheme} stream: {e}") from e
             raise KvmError(f"{path}: expanding into {tempfile.gettempdir()} (TMPDIR): {e.strerror}") from e
         except _damage() as e:
-            raise FormatError(f"{path}: damaged {scheme} stream: {e or 'it ends too early'}") from e
+            raise FormatError(f"{path}: damaged {scheme} stream: {str(e) or 'it ends too early'}") from e
         finally:
             progress.done()
         return os.dup(out.fileno())

@@ -64,6 +64,10 @@ def unwrap(file: HostFile) -> None:
         raise FormatError(
             f"{file.path}: an encrypted kernel dump (dumpkeysize {header.key}): decrypt it with decryptcore(8) first"
         )
+    if at > file.size:
+        raise FormatError(
+            f"{file.path}: kernel dump header: the dump at {at} is beyond the end of the file ({file.size})"
+        )
     size = min(header.length, file.size - at)
     scheme = header.compression
     if scheme is not None and compressed.scheme_of(file.pread(at, compressed.MAGIC_SIZE)) != scheme:

@@ -102,7 +102,7 @@ class HostFile:
                 n -= len(part)
             return b"".join(parts)
         except OSError as e:
-            raise KvmError(f"{self.path}: {e.strerror}") from e
+            raise KvmError("handle is closed" if self.fd < 0 else f"{self.path}: {e.strerror}") from e
 
     def data(self, offset: int, size: int) -> Iterator[tuple[int, int]]:
         """(start, end) of what a range of the file has that is not a hole, where the host can tell."""
@@ -140,6 +140,7 @@ class HostFile:
 
     def close(self) -> None:
         """Close the descriptor; a second call does nothing."""
-        if self.fd >= 0:
-            os.close(self.fd)
-            self.fd = -1
+        # Nobody may read by a number that another file has got meanwhile: it is forgotten first.
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            os.close(fd)

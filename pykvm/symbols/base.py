@@ -59,6 +59,7 @@ class SymbolLayout(NamedTuple):
     addr_types: int
     addr_desc_min: int
     addr_desc_max: int
+    undefined: int = 0
 
 
 class Later:

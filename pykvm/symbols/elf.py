@@ -61,7 +61,7 @@ def layout(bits: int, big_endian: bool) -> SymbolLayout:
         fields = (16, 0, 4, 4, 8, 4, 12, 13, 14)
     else:
         fields = (24, 0, 8, 8, 16, 8, 4, 5, 6)
-    return SymbolLayout(*fields, 0, 0xF, 0xF0, int(big_endian), _ADDR_TYPES, 1, 0xFEFF)
+    return SymbolLayout(*fields, 0, 0xF, 0xF0, int(big_endian), _ADDR_TYPES, 1, 0xFEFF, 1)
 
 
 def n_type(info: int, shndx: int) -> int:

@@ -88,6 +88,11 @@ class Target:
         self.types = Types()
 
     @property
+    def order(self) -> str:
+        """The byte order as struct spells it."""
+        return "<" if self.byteorder == "little" else ">"
+
+    @property
     def all_types(self) -> Types:
         """`types`, and what else the target has that the kernel's own code does not know (its modules')."""
         return self.types

@@ -42,4 +42,5 @@ uint64_t pk_image_find(const pk_image *image, uint64_t addr, uint64_t end, uint6
 /* Copy up to n bytes at a physical address; how many, with fault->status set
    when that is fewer than n; for reads it may be NULL. */
 uint64_t pk_image_read(const pk_image *image, uint64_t addr, void *buf, uint64_t n, pk_fault *fault);
+uint64_t pk_image_writable(const pk_image *image, uint64_t addr, uint64_t n, pk_fault *fault);     /* only to see */
 uint64_t pk_image_write(const pk_image *image, uint64_t addr, const void *buf, uint64_t n, pk_fault *fault);

@@ -18,7 +18,8 @@ uint64_t pk_space_translate(pk_space *space, uint64_t va, uint64_t *left, pk_fau
    they do not. */
 const char *pk_space_window(pk_space *space, uint64_t va, uint64_t n);
 
-/* Bytes moved, which is n unless fault->status is set; the fault may be NULL. */
+/* Bytes moved, which is n unless fault->status is set; of a read the fault may be NULL. A write
+   is begun only if all of it can be written. */
 uint64_t pk_space_read(pk_space *space, uint64_t va, void *buf, uint64_t n, pk_fault *fault);
 uint64_t pk_space_write(pk_space *space, uint64_t va, const void *buf, uint64_t n, pk_fault *fault);
 

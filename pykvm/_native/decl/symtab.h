@@ -14,6 +14,7 @@ typedef struct {
     uint8_t big_endian;
     uint32_t addr_types;
     uint16_t addr_desc_min, addr_desc_max;  /* and desc in this range */
+    uint32_t undefined;         /* an entry with desc and value of 0 is no symbol, but refers to one */
 } pk_symlayout;
 
 typedef struct {

@@ -43,5 +43,7 @@ def places(batch: Batch[B], op: int, arg: int, flags: str, system: int) -> Seque
         return [i for i, value in enumerate(batch[flags]) if not (value or 0) & system]
     if op == k.KERN_PROC_KTHREAD:
         return range(len(batch))
+    if not -(1 << 31) <= arg <= NUMBER:  # no int of C's
+        return []
     column = batch[ATTRIBUTES[op]]
     return [i for i, value in enumerate(column) if value is not None and value & NUMBER == arg & NUMBER]

@@ -14,7 +14,7 @@ def probe(image: Image, symbols: Symbols | None) -> Target | None:
     """FreeBSD, if the image is a minidump, or an ELF core whose header says what FreeBSD's full dumps say."""
     header = image.header
     if isinstance(header, Minidump):
-        return FreeBSD(image, symbols, "FreeBSD")
+        return FreeBSD(image, symbols)
     if isinstance(header, ElfCore) and header.osabi == OSABI_STANDALONE and image.vmcoreinfo is None:
-        return FreeBSD(image, symbols, "FreeBSD")
+        return FreeBSD(image, symbols)
     return None

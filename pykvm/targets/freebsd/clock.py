@@ -9,26 +9,26 @@ from pykvm.errors import KvmError
 from pykvm.targets.base import Parts
 
 if TYPE_CHECKING:
-    from pykvm.targets.freebsd.kernel import FreeBSD
+    from pykvm.targets.freebsd.family import Family
 
 MICRO = 10**6
 
 Usec = Callable[[int], int]
 
 
-def seconds(target: FreeBSD, parts: Parts, at: int) -> int:
+def seconds(target: Family, parts: Parts, at: int) -> int:
     """A time_t: 4 bytes on i386, 8 elsewhere."""
     return parts.memory.read_i32(at) if target.machine == "i386" else parts.memory.read_i64(at)
 
 
-def boot(target: FreeBSD, parts: Parts) -> tuple[int, int] | None:
+def boot(target: Family, parts: Parts) -> tuple[int, int] | None:
     """(seconds, microseconds) since 1970: a timeval `boottime` up to 11, since then in the current timehands, as a
     bintime. None if it cannot be told."""
     size = 4 if target.machine == "i386" else 8
     found = parts.symbols.find("boottime")
     if found is not None:
         sec = seconds(target, parts, found.value)
-        return (sec, parts.memory.read_i32(found.value + size)) if sec else None
+        return (sec, parts.memory.read_ptr(found.value + size)) if sec else None
     if "timehands" not in target.types or "th_boottime" not in target.types.struct("timehands"):
         return None
     at = parts.memory.read_ptr(parts.address_of("timehands")) + target.types.struct("timehands").offset("th_boottime")
@@ -45,13 +45,13 @@ def counter(parts: Parts) -> tuple[int, int]:
     return ticks, hz
 
 
-def ticks_to_usec(target: FreeBSD, parts: Parts) -> Usec:
+def ticks_to_usec(target: Family, parts: Parts) -> Usec:
     """A function from cpu_ticks(), in which run times are counted, to microseconds."""
     rate = _rate(target, parts)
     return lambda ticks: ticks // rate * MICRO + ticks % rate * MICRO // rate
 
 
-def _rate(target: FreeBSD, parts: Parts) -> int:
+def _rate(target: Family, parts: Parts) -> int:
     """cpu_tickrate() of sys/kern/kern_tc.c: a counter of the processor's own, or the timecounter."""
     memory, symbols = parts.memory, parts.symbols
     function, counter_of = symbols.find("cpu_ticks"), symbols.find("tc_cpu_ticks")

@@ -17,7 +17,7 @@ from pykvm.targets.freebsd.procs.names import within
 from pykvm.types.decode import CODES
 
 if TYPE_CHECKING:
-    from pykvm.targets.freebsd.kernel import FreeBSD
+    from pykvm.targets.freebsd.family import Family
 
 NEW_ARM64 = 1400000  # osreldate about which arm64's struct pcb lost the registers that no function keeps
 MAX_REGISTER = 8
@@ -50,7 +50,7 @@ ARRAY = {"aarch64": ("pcb_x", "x")}  # registers that are an array, and how they
 FIRST_KEPT = 19  # of arm64's, where the array has those only that functions keep
 
 
-def registers(target: FreeBSD, parts: Parts) -> dict[str, int]:
+def registers(target: Family, parts: Parts) -> dict[str, int]:
     """Name to value; empty where the kernel has no dumppcb, or its layout is not known."""
     found = parts.symbols.find("dumppcb")
     pcb = PCBS.get(target.machine)
@@ -64,7 +64,7 @@ def registers(target: FreeBSD, parts: Parts) -> dict[str, int]:
     return {name: word.unpack(parts.memory.read(found.value + at, word.size))[0] for name, at in pcb.offsets.items()}
 
 
-def _typed(target: FreeBSD, parts: Parts, at: int, pcb: Pcb) -> dict[str, int]:
+def _typed(target: Family, parts: Parts, at: int, pcb: Pcb) -> dict[str, int]:
     layout = target.types.struct("pcb")
     order: Any = target.byteorder
     places = {name: layout.field(member) for name, member in pcb.members.items() if member in layout}
@@ -90,7 +90,7 @@ def _osreldate(parts: Parts) -> int:
         return 0
 
 
-def facts(target: FreeBSD, parts: Parts) -> dict[str, Any]:
+def facts(target: Family, parts: Parts) -> dict[str, Any]:
     """The thread that dumped (since 12 its number is in dumptid), its process, and its registers."""
     found: dict[str, Any] = {}
     with contextlib.suppress(KvmError):
@@ -104,7 +104,7 @@ def facts(target: FreeBSD, parts: Parts) -> dict[str, Any]:
     return found
 
 
-def _thread(target: FreeBSD, parts: Parts) -> dict[str, Any]:
+def _thread(target: Family, parts: Parts) -> dict[str, Any]:
     found = dumper.find(target, parts)
     if found is None:
         return {}

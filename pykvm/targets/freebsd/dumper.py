@@ -12,7 +12,7 @@ from pykvm.targets.freebsd import pcpu
 from pykvm.targets.freebsd.procs import lists
 
 if TYPE_CHECKING:
-    from pykvm.targets.freebsd.kernel import FreeBSD
+    from pykvm.targets.freebsd.family import Family
 
 
 class Dumper(NamedTuple):
@@ -23,7 +23,7 @@ class Dumper(NamedTuple):
     proc: int | None = None
 
 
-def find(target: FreeBSD, parts: Parts) -> Dumper | None:
+def find(target: Family, parts: Parts) -> Dumper | None:
     """Who it was; None: the kernel does not say. What runs on a CPU is looked at first: lists may be what the kernel
     died of."""
     symbol = parts.symbols.find("dumptid")
@@ -41,7 +41,7 @@ def _place(read: Columns, threads: Sequence[int], tid: int) -> int | None:
     return tids.index(tid) if tid in tids else None
 
 
-def _running(target: FreeBSD, parts: Parts, read: Columns, tid: int) -> Dumper | None:
+def _running(target: Family, parts: Parts, read: Columns, tid: int) -> Dumper | None:
     try:
         member = target.types.struct("pcpu").offset("pc_curthread")
         threads = [parts.memory.read_ptr(at + member) for at in pcpu.addresses(target, parts).values()]

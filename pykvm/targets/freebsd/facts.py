@@ -9,20 +9,20 @@ from typing import TYPE_CHECKING, Any
 from pykvm.errors import KvmError
 from pykvm.records import text
 from pykvm.targets.base import Parts
-from pykvm.targets.freebsd import clock, crash, modules
+from pykvm.targets.freebsd import clock, crash, modules, pcpu
 from pykvm.targets.freebsd.strings import string
 
 if TYPE_CHECKING:
-    from pykvm.targets.freebsd.kernel import FreeBSD
+    from pykvm.targets.freebsd.family import Family
 
 MAX_TEXT = 1024
 
 
-def _order(target: FreeBSD) -> str:
+def _order(target: Family) -> str:
     return "<" if target.byteorder == "little" else ">"
 
 
-def loadavg(target: FreeBSD, parts: Parts) -> list[float]:
+def loadavg(target: Family, parts: Parts) -> list[float]:
     """struct loadavg of <sys/resource.h>: three fixpt_t, and what stands for 1. (libkvm also wants a symbol `fscale`,
     which newer kernels do not have.)"""
     shape = struct.Struct(_order(target) + ("3I4xq" if target.pointer_size == 8 else "3Ii"))
@@ -32,12 +32,12 @@ def loadavg(target: FreeBSD, parts: Parts) -> list[float]:
     return [sample / scale for sample in samples]
 
 
-def _panic(target: FreeBSD, parts: Parts) -> str | None:
+def _panic(target: Family, parts: Parts) -> str | None:
     at = parts.memory.read_ptr(parts.address_of("panicstr"))
     return text(parts.memory.read_cstr(at, MAX_TEXT)) if at else None
 
 
-def _hostname(target: FreeBSD, parts: Parts) -> str | None:
+def _hostname(target: Family, parts: Parts) -> str | None:
     """prison0.pr_hostname since 8.0, a variable before."""
     if "prison" in target.types and parts.symbols.find("prison0") is not None:
         prison = target.types.struct("prison")
@@ -48,21 +48,21 @@ def _hostname(target: FreeBSD, parts: Parts) -> str | None:
     return string(parts, "hostname", 256)
 
 
-def _boot_time(target: FreeBSD, parts: Parts) -> float | None:
+def _boot_time(target: Family, parts: Parts) -> float | None:
     boot = clock.boot(target, parts)
     return None if boot is None else boot[0] + boot[1] / clock.MICRO
 
 
-def _dump_time(target: FreeBSD, parts: Parts) -> float | None:
+def _dump_time(target: Family, parts: Parts) -> float | None:
     """The last second that the kernel counted; a dump header, where there is one, says when it dumped."""
     return clock.seconds(target, parts, parts.address_of("time_second")) or None
 
 
-def _memory(target: FreeBSD, parts: Parts) -> int | None:
+def _memory(target: Family, parts: Parts) -> int | None:
     return parts.memory.read_ptr(parts.address_of("physmem")) * target.page_size or None
 
 
-def _modules(target: FreeBSD, parts: Parts) -> list[dict[str, Any]] | None:
+def _modules(target: Family, parts: Parts) -> list[dict[str, Any]] | None:
     """The kernel modules that are loaded; None if the kernel does not say where their list is."""
     offsets = modules.offsets_of(target, parts)
     if offsets is None:
@@ -70,19 +70,19 @@ def _modules(target: FreeBSD, parts: Parts) -> list[dict[str, Any]] | None:
     return [{"name": m.name, "address": m.address, "size": m.size} for m in modules.listed(parts, offsets)]
 
 
-FACTS: dict[str, Callable[[FreeBSD, Parts], Any]] = {
+FACTS: dict[str, Callable[[Family, Parts], Any]] = {
     "hostname": _hostname,
     "boot time": _boot_time,
     "dump time": _dump_time,
     "panic": _panic,
-    "cpus": lambda target, parts: parts.memory.read_i32(parts.address_of("mp_ncpus")) or None,
+    "cpus": lambda target, parts: pcpu.ncpus(parts),
     "load averages": loadavg,
     "physical memory": _memory,
     "modules": _modules,
 }
 
 
-def told(target: FreeBSD, parts: Parts, table: Mapping[str, Callable[[Any, Parts], Any]]) -> dict[str, Any]:
+def told(target: Family, parts: Parts, table: Mapping[str, Callable[[Any, Parts], Any]]) -> dict[str, Any]:
     """What of a table of facts the dump has."""
     found: dict[str, Any] = {}
     for title, read in table.items():
@@ -97,7 +97,7 @@ def told(target: FreeBSD, parts: Parts, table: Mapping[str, Callable[[Any, Parts
     return found
 
 
-def facts(target: FreeBSD, parts: Parts) -> dict[str, Any]:
+def facts(target: Family, parts: Parts) -> dict[str, Any]:
     """Title to value, in seconds and bytes; what the dump does not have is left out."""
     found = told(target, parts, FACTS)
     found.update(crash.facts(target, parts))

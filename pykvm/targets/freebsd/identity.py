@@ -16,18 +16,19 @@ from pykvm.targets.base import Parts
 from pykvm.targets.freebsd.platform import displacement
 
 if TYPE_CHECKING:
-    from pykvm.targets.freebsd.kernel import FreeBSD
+    from pykvm.targets.freebsd.family import Family
 
 MAX_VERSION = 1024
 LARGE = 2 << 20
 REACH = 1 << 31  # a kernel is linked into 2 GB and moved within them
 DISTANCES = tuple(sign * step for step in range(LARGE, REACH, LARGE) for sign in (1, -1))
 LINKED = 0x100000  # a powerpc64's kernel is linked above
+VARIABLES = ("allproc", "hz", "ticks", "version")  # of every kernel
 # At the beginning of a boot the kernel says its version: `FreeBSD 12.1-RELEASE r354233 GENERIC`.
 BANNER = re.compile(rb"^(?:FreeBSD|DragonFly) \d[^\n]*", re.MULTILINE)
 
 
-def check(target: FreeBSD, parts: Parts) -> int:
+def check(target: Family, parts: Parts) -> int:
     """How far the kernel file's symbols had to be moved; FormatError names both kernels if they are not the dump's."""
     symbols, header = parts.symbols, parts.image.header
     moved = displacement(header) if isinstance(header, Minidump) else 0
@@ -37,7 +38,10 @@ def check(target: FreeBSD, parts: Parts) -> int:
         moved = 0
     at = symbols.find("version")
     ours = (symbols.held("version", MAX_VERSION) or b"").split(b"\0")[0]
-    if parts.kernel is None or at is None or not ours:
+    if parts.kernel is None:
+        return moved
+    if at is None or not ours:
+        _plausible(parts)
         return moved
     theirs = _read(parts, at.value, len(ours) + 1)
     if theirs == ours + b"\0":
@@ -46,12 +50,33 @@ def check(target: FreeBSD, parts: Parts) -> int:
         if _read(parts, at.value + distance, len(ours) + 1) == ours + b"\0":
             symbols.slide(at.value & -REACH, distance)
             return distance
-    if theirs is None and parts.image.missing:  # it may be in what the file lacks
+    if theirs is None and parts.image.missing and parts.memory.located(at.value) is not None:
+        # It may be in what the file lacks.
         return moved
     shown = _told(target, parts, at.value)
     raise FormatError(
         f"bad namelist: {parts.kernel.path} is not the kernel of {parts.image.path}: it is {_line(ours)!r}; "
         + (f"the dump's is {shown!r}" if shown else f"the dump has no version text at {at.value:#x}")
+    )
+
+
+def _plausible(parts: Parts) -> None:
+    """A file without the version text must at least be a kernel, with variables that the dump has."""
+    kernel, image = parts.kernel, parts.image
+    if kernel is None or not isinstance(image.header, Minidump):  # a full dump's tables fit the file's symbols
+        return
+    found = [symbol for symbol in map(parts.symbols.find, VARIABLES) if symbol is not None]
+    first = parts.symbols.find(VARIABLES[0])
+    if found and (first is None or any(parts.memory.located(symbol.value) is not None for symbol in found)):
+        return
+    if first is not None:
+        why = f"{first.name} is at {first.value:#x}, where the dump has nothing mapped"
+    else:
+        why = f"it has no symbol {', '.join(VARIABLES)}" if len(parts.symbols) else "it has no symbols"
+    shown = _told_by_log(parts)
+    raise FormatError(
+        f"bad namelist: {kernel.path} is not the kernel of {image.path}: {why}"
+        + (f"; the dump's is {shown!r}" if shown else "")
     )
 
 
@@ -68,11 +93,15 @@ def _lowest(symbols: Symbols) -> int:
     return next((s.value for s in found if s is not None), 0)
 
 
-def _told(target: FreeBSD, parts: Parts, at: int) -> str | None:
+def _told(target: Family, parts: Parts, at: int) -> str | None:
     """What the dump says of its kernel: at the place of the file's version text, or in its message buffer."""
     here = (_read(parts, at, 256) or b"").split(b"\0")[0]
     if BANNER.match(here):
         return _line(here)
+    return _told_by_log(parts)
+
+
+def _told_by_log(parts: Parts) -> str | None:
     header = parts.image.header
     size = min(getattr(header, "values", {}).get("msgbufsize", 0), 1 << 20)
     said = BANNER.search(parts.image.files[0].pread(header.msgbuf, size)) if size else None

@@ -25,7 +25,7 @@ from pykvm.symbols.modules import Budget
 from pykvm.targets.base import Parts
 
 if TYPE_CHECKING:
-    from pykvm.targets.freebsd.kernel import FreeBSD
+    from pykvm.targets.freebsd.family import Family
 
 SUFFIXES = ("", ".debug")
 MAX_FILES = 1 << 10  # that are opened for one dump
@@ -88,7 +88,7 @@ class ModuleFile:
 class Files:
     """The module files beside a kernel file."""
 
-    def __init__(self, parts: Parts, target: FreeBSD) -> None:
+    def __init__(self, parts: Parts, target: Family) -> None:
         self.parts = parts
         self.target = target
         self.mask = (1 << 8 * target.pointer_size) - 1

@@ -22,7 +22,7 @@ from pykvm.targets.freebsd.kofile import Row
 from pykvm.types.layout import Struct
 
 if TYPE_CHECKING:
-    from pykvm.targets.freebsd.kernel import FreeBSD
+    from pykvm.targets.freebsd.family import Family
 
 MAX_MODULES = 1 << 12
 MAX_SIZE = 1 << 32
@@ -51,7 +51,7 @@ class Module(NamedTuple):
     refs: int | None
 
 
-def offsets_of(target: FreeBSD, parts: Parts) -> Mapping[str, int] | None:
+def offsets_of(target: Family, parts: Parts) -> Mapping[str, int] | None:
     """Where the members of struct linker_file are, by the names of MEMBERS: by the types, or else the constants; None
     if this kernel has no linker files, or says nothing of them."""
     if parts.symbols.find("linker_files") is None:
@@ -65,6 +65,8 @@ def offsets_of(target: FreeBSD, parts: Parts) -> Mapping[str, int] | None:
         bad = next((name for name, offset in found.items() if offset >= MAX_OFFSET), None)
         if bad is not None:
             raise FormatError(f"{CONSTANTS[bad]} is {found[bad]}, which is in no struct linker_file")
+        if not any(found.values()):  # their page is not in the dump, but reads as zeros
+            return None
     return found if {"next", "address", "filename"} <= found.keys() else None
 
 
@@ -110,7 +112,7 @@ def _module(parts: Parts, offsets: Mapping[str, int], at: int) -> Module:
     )  # fmt: skip
 
 
-def read(target: FreeBSD, parts: Parts) -> ModuleSymbols | None:
+def read(target: Family, parts: Parts) -> ModuleSymbols | None:
     """The names of all modules; None if the kernel does not say where they are.
 
     What is damaged, or nowhere to be had, is left out and said in `flaw`.
@@ -137,7 +139,7 @@ def read(target: FreeBSD, parts: Parts) -> ModuleSymbols | None:
 
 
 class _Reader:
-    def __init__(self, symbols: ModuleSymbols, target: FreeBSD, parts: Parts) -> None:
+    def __init__(self, symbols: ModuleSymbols, target: Family, parts: Parts) -> None:
         self.symbols = symbols
         self.target = target
         self.parts = parts

@@ -9,13 +9,13 @@ from pykvm.images.minidump import Minidump
 from pykvm.targets.base import Parts
 
 if TYPE_CHECKING:
-    from pykvm.targets.freebsd.kernel import FreeBSD
+    from pykvm.targets.freebsd.family import Family
 
 MSG_MAGIC = 0x063062
 MAX_SIZE = 64 << 20  # kern.msgbufsize is some 100 KB
 
 
-def read(target: FreeBSD, parts: Parts) -> bytes:
+def read(target: Family, parts: Parts) -> bytes:
     """The text, oldest line first, as the kernel keeps it: lines of other facilities than the kernel's begin with
     <priority>."""
     try:
@@ -32,7 +32,7 @@ def read(target: FreeBSD, parts: Parts) -> bytes:
     return (data[at:] + data[:at]).replace(b"\0", b"")
 
 
-def _in_memory(target: FreeBSD, parts: Parts) -> tuple[bytes, int]:
+def _in_memory(target: Family, parts: Parts) -> tuple[bytes, int]:
     """The ring, and where its oldest byte is."""
     at = parts.memory.read_ptr(parts.address_of("msgbufp"))
     if not at:

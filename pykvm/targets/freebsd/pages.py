@@ -21,7 +21,7 @@ from pykvm.targets.base import Parts
 from pykvm.targets.freebsd import platform
 
 if TYPE_CHECKING:
-    from pykvm.targets.freebsd.kernel import FreeBSD
+    from pykvm.targets.freebsd.family import Family
 
 DIRECT_PROT = VM_PROT_READ | VM_PROT_WRITE
 # A kernel maps some pages several times. How often all of them may be on average, and how many more, before the map is
@@ -40,7 +40,7 @@ RIGHTS: dict[str, Callable[[Minidump, int], Rights | Sized]] = {
 }
 
 
-def walk(target: FreeBSD, parts: Parts) -> Iterator[KvmPage]:
+def walk(target: Family, parts: Parts) -> Iterator[KvmPage]:
     """The pages; KvmError if this is no minidump."""
     image, dump = parts.image, parts.image.header
     packed = image.held

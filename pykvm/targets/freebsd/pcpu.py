@@ -17,6 +17,7 @@ from pykvm.targets.base import Parts
 from pykvm.targets.freebsd.strings import string
 
 if TYPE_CHECKING:
+    from pykvm.targets.freebsd.family import Family
     from pykvm.targets.freebsd.kernel import FreeBSD
 
 MAX_CPUS = 1 << 14  # MAXCPU is 1024 at most
@@ -56,7 +57,7 @@ def ncpus(parts: Parts) -> int:
     return number
 
 
-def _words(target: FreeBSD, parts: Parts, name: str) -> tuple[int, ...]:
+def _words(target: Family, parts: Parts, name: str) -> tuple[int, ...]:
     """An array of a word for every CPU."""
     at, count, word = _symbol(parts, name), maxcpu(parts), target.pointer_size
     try:
@@ -66,7 +67,7 @@ def _words(target: FreeBSD, parts: Parts, name: str) -> tuple[int, ...]:
     return struct.unpack(f"{target.order}{count}{'Q' if word == 8 else 'I'}", raw)
 
 
-def addresses(target: FreeBSD, parts: Parts) -> dict[int, int]:
+def addresses(target: Family, parts: Parts) -> dict[int, int]:
     """struct pcpu of the CPUs that there are, by their numbers."""
     return {cpu: at for cpu, at in enumerate(_words(target, parts, "cpuid_to_pcpu")) if at}
 

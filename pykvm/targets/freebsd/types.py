@@ -17,7 +17,7 @@ from pykvm.types.layout import Struct, Types
 from pykvm.types.modules import WithModules
 
 if TYPE_CHECKING:
-    from pykvm.targets.freebsd.kernel import FreeBSD
+    from pykvm.targets.freebsd.family import Family
 
 
 class KernelTypes(Types):
@@ -91,7 +91,7 @@ class AllTypes(WithModules[KernelTypes]):
 
     what = "linker_files"
 
-    def __init__(self, kernel: KernelTypes, target: FreeBSD, parts: Parts) -> None:
+    def __init__(self, kernel: KernelTypes, target: Family, parts: Parts) -> None:
         super().__init__(kernel)
         self._target = target
         self._parts = parts

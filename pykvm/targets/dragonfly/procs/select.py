@@ -21,7 +21,7 @@ def getprocs(target: DragonFly, parts: Parts, op: int, arg: int) -> list[Process
     """One record a process, and with KERN_PROC_KTHREAD one a thread of the kernel; with KERN_PROC_INC_THREAD one an
     lwp instead (DragonFly's KERN_PROC_FLAG_LWP), with KERN_PROC_SHOW_THREADS its lwps' behind each process's."""
     plain = op & ~(k.KERN_PROC_INC_THREAD | k.KERN_PROC_SHOW_THREADS)
-    select.check("kvm_getprocs", plain, None)
+    select.check("kvm_getprocs", op if op < 0 else plain, None)
     everyone = Batch.of(target, parts, plain == k.KERN_PROC_KTHREAD)
     chosen = everyone.choose(select.places(everyone, plain, arg, "kernel", 1))
     if op == plain:

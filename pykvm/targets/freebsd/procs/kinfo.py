@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pykvm.targets.common import pack as packing
 from pykvm.targets.freebsd.procs import times
-from pykvm.targets.freebsd.procs.numbers import NO_PID, P_INMEM, P_JAILED, TDI_LOCK
+from pykvm.targets.freebsd.procs.numbers import NO_PID, P_INMEM, TDI_LOCK
 from pykvm.types.decode import element
 from pykvm.types.layout import Struct
 
@@ -64,6 +64,7 @@ MEMBERS = {
     "ki_cow": "cow",
     "ki_runtime": "runtime",
     "ki_traceflag": "traceflag",
+    "ki_flag": "ki_flag",
     "ki_stat": "ki_stat",
     "ki_nice": "nice",
     "ki_lock": "lock",
@@ -135,9 +136,6 @@ def _times(batch: Batch, columns: dict[str, Sequence[Any]]) -> None:
 
 
 def _flags(batch: Batch, columns: dict[str, Sequence[Any]]) -> None:
-    # P_JAILED, P_INMEM: the kernel itself does not keep the one, and since 15 the other, any more.
-    rows = zip(batch["flags"], batch["jid"], strict=True)
-    columns["ki_flag"] = [(flags or 0) | (P_JAILED if jid else 0) for flags, jid in rows]
     columns["ki_sflag"] = [PS_INMEM if flags is not None and flags & P_INMEM else 0 for flags in batch["flags"]]
     kinds = zip(batch["ttyvp"], batch["leader"], batch["paddr"], batch["inhibitors"], strict=True)
     columns["ki_kiflag"] = [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pykvm.targets.common.record import Records, RowRecord
+from pykvm.targets.common.record import Records, RowRecord, attribute
 from pykvm.targets.freebsd.procs import kinfo
 from pykvm.targets.freebsd.procs.batch import Batch
 
@@ -18,3 +18,4 @@ class FreeBSDProcess(RowRecord):
     """A kinfo_proc."""
 
     __slots__ = ()
+    flags = attribute("ki_flag")

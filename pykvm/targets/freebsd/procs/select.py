@@ -22,7 +22,7 @@ def getprocs(target: FreeBSD, parts: Parts, op: int, arg: int) -> list[ProcessRe
     """One record a process; with KERN_PROC_INC_THREAD one a thread instead, with KERN_PROC_SHOW_THREADS its threads'
     behind each process's. (FreeBSD's library gives threads for KERN_PROC_ALL on a dump.)"""
     plain = op & ~(k.KERN_PROC_INC_THREAD | k.KERN_PROC_SHOW_THREADS)
-    select.check("kvm_getprocs", plain, None)
+    select.check("kvm_getprocs", op if op < 0 else plain, None)
     everyone = Batch.of(target, parts)
     chosen = everyone.choose(select.places(everyone, plain, arg, "flags", P_KPROC))
     struct = structure(target)

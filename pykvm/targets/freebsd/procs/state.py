@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 from pykvm.records import text
 from pykvm.targets.common.columns import Column, Member
 from pykvm.targets.freebsd.procs.numbers import (
+    P_JAILED,
     P_STOPPED,
+    PRS_NEW,
     PRS_NORMAL,
     PRS_ZOMBIE,
     SIDL,
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 
 # ps(1)'s letters. An interrupt's thread that waits for one is idle; what waits for a lock cannot be interrupted.
 LETTERS = {SIDL: "I", SRUN: "R", SSTOP: "T", SZOMB: "Z", SWAIT: "I", SLOCK: "D"}
+BORN = {PRS_NEW: SIDL, PRS_ZOMBIE: SZOMB}
 MAXSLP = 20  # seconds after which ps(1) calls a sleeper idle
 NOCPU_OLD = 0xFF  # of a CPU number that is a u_char
 MESSAGE = 64  # bytes of a wait message, of which kinfo_proc has room for 8
@@ -74,9 +77,9 @@ def ki_stat(batch: Batch) -> dict[str, Sequence[Any]]:
     for state, flags, td_state, inhibitors in rows:
         if state is None:
             found.append(None)
-        elif state != PRS_NORMAL:
-            found.append(SZOMB if state == PRS_ZOMBIE else SIDL)
-        elif td_state is None or flags is None or inhibitors is None:
+        elif state in BORN:
+            found.append(BORN[state])
+        elif state != PRS_NORMAL or td_state is None or flags is None or inhibitors is None:
             found.append(None)
         elif td_state in (TDS_CAN_RUN, TDS_RUNQ, TDS_RUNNING):
             found.append(SRUN)
@@ -87,6 +90,12 @@ def ki_stat(batch: Batch) -> dict[str, Sequence[Any]]:
         else:
             found.append(SLOCK if inhibitors & TDI_LOCK else SWAIT)
     return {"ki_stat": found}
+
+
+def ki_flag(batch: Batch) -> dict[str, Sequence[Any]]:
+    """p_flag, with P_JAILED, which the kernel itself does not keep any more."""
+    rows = zip(batch["flags"], batch["jid"], strict=True)
+    return {"ki_flag": [None if flags is None else flags | (P_JAILED if jid else 0) for flags, jid in rows]}
 
 
 def letters(batch: Batch) -> dict[str, Sequence[Any]]:
@@ -152,6 +161,7 @@ def _cpu(batch: Batch, member: str) -> Column:
 
 MAKERS = {
     "ki_stat": ki_stat,
+    "ki_flag": ki_flag,
     "stat": letters,
     "xstat": status,
     "tracevp": tracing,

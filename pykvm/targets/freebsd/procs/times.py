@@ -209,14 +209,20 @@ def _share(
     if count is None or last is None or first is None:
         return None
     window = SCHED_TICK_SECS * hz
-    if ticks - last & 0xFFFFFFFF >= window:
+    idle, length = distance(last, ticks), distance(first, last)
+    if not 0 <= idle < window:
         count = 0
-    elif ticks - first >= window + hz and last != first:
-        count = int(count / (last - first)) * (last - (ticks - window))
+    elif distance(first, ticks) >= window + hz and length:
+        count = int(count / length) * (window - idle)
     if state == TDS_RUNNING:
-        count += ticks - last << SCHED_TICK_SHIFT
-    rate = min((count >> SCHED_TICK_SHIFT) // SCHED_TICK_SECS, hz)
+        count += idle << SCHED_TICK_SHIFT
+    rate = max(0, min((count >> SCHED_TICK_SHIFT) // SCHED_TICK_SECS, hz))
     return ((1 << FSHIFT) * ((1 << FSHIFT) * rate // hz)) >> FSHIFT
+
+
+def distance(start: int, end: int) -> int:
+    """Ticks from one to the other: they wrap around, some minutes after the kernel started already."""
+    return ((end - start + (1 << 31)) & 0xFFFFFFFF) - (1 << 31)
 
 
 def since(batch: Batch) -> dict[str, Sequence[Any]]:
@@ -233,11 +239,10 @@ def since(batch: Batch) -> dict[str, Sequence[Any]]:
 
 
 def slept(column: Column, ticks: int, hz: int) -> list[int | None]:
-    """Whole seconds from a tick to now; ticks wrap around."""
+    """Whole seconds from a tick to now."""
     found: list[int | None] = []
     for tick in column:
-        distance = None if tick is None else ((ticks - tick + (1 << 31)) & 0xFFFFFFFF) - (1 << 31)
-        found.append(None if distance is None else int(distance / hz))
+        found.append(None if tick is None else int(distance(tick, ticks) / hz))
     return found
 
 
