@@ -139,6 +139,8 @@ class Kvm(Asking):
         """Find the target and begin to translate."""
         image = self.image
         headless = image.format == "raw"
+        if headless and image.flaw and self._kernel is None and self._resolver is None:
+            raise FormatError(_no_header(image))
         if self._kernel is not None and self._symbols is None:
             if headless:
                 return
@@ -176,7 +178,7 @@ class Kvm(Asking):
             else:
                 raise self._no_names()
         self.symbol = self._symbols.getter(self._missing)
-        self._parts = Parts(self, image, self._symbols, self._kernel, self._swap)
+        self._parts = Parts(self, image, self._symbols, self._kernel, self._swap, target.prefix)
         self._target = target
         if translation is None:
             self._no_memory = _no_header(image)

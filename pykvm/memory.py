@@ -344,7 +344,10 @@ class Memory:
                 text += f": its page table, at physical address {fault.table:x}, is not there: {REASONS[fault.why]}"
             return AddressError(text, at)
         if status == lib.PK_EPHYS:
-            return AddressError(f"invalid address ({at:x})", addr + done)
+            text = f"invalid address ({at:x})"
+            if addr + done != at:  # the original tells the physical one only
+                text += f": physical, of {addr + done:x}: the dump has no memory there"
+            return AddressError(text, addr + done)
         path = self._image.path if self._image is not None else ""
         if status == lib.PK_EEOF:
             return AddressError(f"{path}: ends before physical address {at:x}", addr + done)

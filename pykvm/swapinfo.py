@@ -5,6 +5,7 @@ from __future__ import annotations
 from operator import index
 
 from pykvm.constants import SWIF_DEV_PREFIX
+from pykvm.errors import KvmError
 from pykvm.handle import Kvm
 from pykvm.procs import attempt
 from pykvm.records import KvmSwap
@@ -22,7 +23,10 @@ def kvm_getswapinfo(kd: Kvm, swap_max: int, flags: int = 0) -> list[KvmSwap] | i
     """
     room, prefix = index(swap_max), "/dev/" if index(flags) & SWIF_DEV_PREFIX else ""
     devices = attempt(kd, "kvm_getswapinfo", lambda: kd.target.swapinfo(kd.parts))
-    if devices is None or room < 1:
+    if devices is None:
+        return -1
+    if room < 1:
+        kd.note(KvmError(f"kvm_getswapinfo: swap_max {room}: no room even for the total"))
         return -1
     total = KvmSwap("", sum(d.ksw_used for d in devices), sum(d.ksw_total for d in devices), 0)
     return [*(d._replace(ksw_devname=_name(d.ksw_devname, prefix)) for d in devices[: room - 1]), total]

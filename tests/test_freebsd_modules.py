@@ -138,9 +138,7 @@ def test_kernels_without_types(written: Write, machine: str) -> None:
     """The constants for debuggers tell of the list; names are in files, which fit by their contents."""
     dump = written(machine, types=False, module_files="ko")
     with pykvm.Kvm(dump.core, dump.kernel) as kd:
-        assert kd.facts()["modules"] == [
-            {"name": m.name, "address": m.address, "size": None} for m in loaded(dump)
-        ]
+        assert kd.facts()["modules"] == [{"name": m.name, "address": m.address, "size": None} for m in loaded(dump)]
         table = table_of(kd)
         assert table.flaw is None
         assert {n: len(s) for n, s in by_module(table).items()} == dict.fromkeys(

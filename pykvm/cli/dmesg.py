@@ -33,13 +33,21 @@ def run(arguments: argparse.Namespace) -> None:
     """The command. Lines are put out as they come: a log may be large."""
     with open_kernel(arguments) as kd:
         special = arguments.raw or arguments.decode or arguments.ctime
-        lines = _special(kd, arguments) if special else io.BytesIO(kd.dmesg())
+        lines = _special(kd, arguments) if special else _plain(kd)
         shown = (part for line in lines for part in line.decode("utf-8", "surrogateescape").splitlines())
         if arguments.json:
             _put_json(shown)
             return
         for line in shown:
             put(line)
+
+
+def _plain(kd: Kvm) -> Iterable[bytes]:
+    """As dmesg(8) shows them: without priorities, where the buffer has such."""
+    try:
+        return [m.stamp() + line + b"\n" for m in kd.messages() for line in m.text.split(b"\n")]
+    except KvmError:
+        return io.BytesIO(kd.dmesg())
 
 
 def _put_json(lines: Iterator[str]) -> None:
@@ -58,6 +66,8 @@ def _special(kd: Kvm, arguments: argparse.Namespace) -> Iterable[bytes]:
     if arguments.ctime and boot is None:
         raise KvmError(f"{kd.image.path}: does not tell when the system was booted (-T)")
     for message in messages:
+        if arguments.ctime and message.time is None:
+            raise KvmError(f"{kd.image.path}: its message buffer has no times (-T)")
         before = _priority(message, arguments.raw, arguments.decode)
         if boot is None or message.time is None:
             before += message.stamp()

@@ -139,11 +139,16 @@ def run(arguments: argparse.Namespace) -> None:
     chosen = [column(name) for name in names or (USER if arguments.u else PLAIN)]
     wanted = {name: numbers(name, getattr(arguments, name)) for name in FILTERS}
     with open_kernel(arguments) as kd:
-        rows = [Row(kd, p) for p in kd.processes(KERN_PROC_KTHREAD) if matches(p, wanted)]
+        kd.message = ""
+        everyone = kd.processes(KERN_PROC_KTHREAD)
+        warning = kd.message  # of a list that is damaged, while another one is whole
+        rows = [Row(kd, p) for p in everyone if matches(p, wanted)]
         if arguments.json:
             put_json([as_json(row) for row in rows])
         else:
             table(chosen, rows, width(arguments.w))
+    if warning:
+        print(f"pykvm: {warning}", file=sys.stderr)
     if not rows and any(chosen is not None for chosen in wanted.values()):
         asked = " ".join(f"-{flag} {getattr(arguments, flag)}" for flag, chosen in wanted.items() if chosen is not None)
         raise KvmError(f"no such process: {asked}")

@@ -64,9 +64,9 @@ def unwrap(file: HostFile) -> None:
         raise FormatError(
             f"{file.path}: an encrypted kernel dump (dumpkeysize {header.key}): decrypt it with decryptcore(8) first"
         )
-    if at > file.size:
+    if at >= file.size or not header.length:
         raise FormatError(
-            f"{file.path}: kernel dump header: the dump at {at} is beyond the end of the file ({file.size})"
+            f"{file.path}: kernel dump header: nothing is behind it: dumplength {header.length}, file size {file.size}"
         )
     size = min(header.length, file.size - at)
     scheme = header.compression

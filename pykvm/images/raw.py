@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Sequence
 
 from pykvm.images.base import Image
 from pykvm.images.held import Extent, Extents
 from pykvm.images.hostfile import HostFile
 
+NO_CORES = {1: "object file", 2: "executable", 3: "shared object or executable"}  # e_type
+
 
 def probe(files: Sequence[HostFile]) -> Image | None:
     """Any file, so this comes last. A dump split over several files has headers: not raw."""
     if len(files) != 1:
         return None
-    size = files[0].size
-    return Image("raw", files, Extents([Extent(0, size, 0)] if size else []))
+    file = files[0]
+    return Image("raw", files, Extents([Extent(0, file.size, 0)] if file.size else []), flaw=_what(file))
+
+
+def _what(file: HostFile) -> str | None:
+    """What a file is that is surely no memory."""
+    if file.size == 0 and not stat.S_ISCHR(file.mode):
+        return f"{file.path} is empty"
+    start = file.pread(0, 18)
+    if start[:4] == b"\x7fELF" and len(start) == 18:
+        kind = int.from_bytes(start[16:18], "big" if start[5] == 2 else "little")
+        if kind in NO_CORES:
+            return f"{file.path} is an ELF {NO_CORES[kind]}, not a core"
+    return None

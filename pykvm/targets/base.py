@@ -60,12 +60,14 @@ class Parts:
     symbols: Symbols
     kernel: HostFile | None = None
     swap: Sequence[SwapDevice] = field(default_factory=tuple)
+    prefix: str = ""  # of names in messages
 
     def address_of(self, name: str) -> int:
-        """A symbol's value; KvmError `<name>: no such symbol`, in C's spelling as the original has it."""
+        """A symbol's value; KvmError `<name>: no such symbol`."""
         found = self.symbols.loose(name)
         if found is None:
-            raise KvmError(f"_{name}: no such symbol" + (f" ({self.symbols.flaw})" if self.symbols.flaw else ""))
+            flaw = f" ({self.symbols.flaw})" if self.symbols.flaw else ""
+            raise KvmError(f"{self.prefix}{name}: no such symbol{flaw}")
         return found.value
 
 
@@ -83,6 +85,7 @@ class Target:
     pointer_size = 8
     page_size = 4096
     kerndisp = 0
+    prefix = ""  # that this system's programs write before C's names, and its library in messages
 
     def __init__(self) -> None:
         self.types = Types()

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from pykvm.errors import FormatError, KvmError
 from pykvm.types import export
 from pykvm.types.decode import Form
-from pykvm.types.layout import MAX_STRUCT, Field, Struct, Types
+from pykvm.types.layout import MAX_STRUCT, Field, Struct, Types, checked
 
 # Kinds of node.
 OTHER, INT, FLOAT, PTR, ARRAY, STRUCT, UNION, ENUM, FWD, FWD_UNION, TYPEDEF, QUALIFIER, FUNC = range(13)
@@ -107,7 +107,7 @@ class GraphTypes(Types):
         return export.bodies(self, names)
 
     def struct(self, name: str) -> Struct:
-        found = self.get(name)
+        found = self.get(checked(name))
         if found is None:
             raise KvmError(f"struct {name}: not in the types of {self.source}")
         return found

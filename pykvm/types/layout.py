@@ -32,6 +32,13 @@ class Field(NamedTuple):
     source: tuple[Types, int] | None = None  # whose type it is, and its number there, where that is known
 
 
+def checked(name: str) -> str:
+    """A name that a user gave."""
+    if not isinstance(name, str):
+        raise TypeError(f"a name is a str, not {type(name).__name__}")
+    return name
+
+
 class Struct:
     """One structure or union: `name` (of a nameless one "{...}"), `size` in bytes, `fields` by name.
 
@@ -52,7 +59,7 @@ class Struct:
 
         KvmError if there is no such member.
         """
-        found = self._follow(path)
+        found = self._follow(checked(path))
         if found is None:
             raise KvmError(f"struct {self.name} has no member {path}")
         return found
@@ -115,7 +122,7 @@ class Types(Mapping[str, Struct]):
         name: a tag ("task_struct", "struct task_struct", "union thread_union") or a typedef ("atomic_t"). Of several
         with one name, a structure comes before a union and that before a typedef.
         """
-        found = self.get(name)
+        found = self.get(checked(name))
         if found is None:
             raise KvmError(f"struct {name}: no layout of it is known for this kernel")
         return found

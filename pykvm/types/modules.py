@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Generic, TypeVar
 
 from pykvm.errors import KvmError
-from pykvm.types.layout import Struct, Types
+from pykvm.types.layout import Struct, Types, checked
 
 K = TypeVar("K", bound=Types)
 
@@ -53,7 +53,7 @@ class WithModules(Types, Generic[K]):
         return [self.kernel, *self.modules]
 
     def struct(self, name: str) -> Struct:
-        found = self.get(name)
+        found = self.get(checked(name))
         if found is None:
             try:
                 return self.kernel.struct(name)

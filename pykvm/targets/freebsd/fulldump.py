@@ -100,6 +100,7 @@ def find(image: Image, symbols: Symbols) -> Place:
     raise FormatError(
         f"{image.path}: no page tables of the kernel {symbols.path} in this full dump: {given[0].symbol}, at "
         f"{symbols[given[0].symbol]:#x}, is nowhere in memory the address of tables that map it there"
+        + (f"; but {image.missing} bytes are missing at the end of the dump" if image.missing else "")
     )
 
 

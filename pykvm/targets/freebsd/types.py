@@ -13,7 +13,7 @@ from pykvm.targets.freebsd import constants, modules
 from pykvm.targets.freebsd.kofile import Files
 from pykvm.types import of_file
 from pykvm.types.graph import GraphTypes
-from pykvm.types.layout import Struct, Types
+from pykvm.types.layout import Struct, Types, checked
 from pykvm.types.modules import WithModules
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class KernelTypes(Types):
         self._file = parts.kernel
         self._carried: Types | None = None
         self._lock = threading.Lock()
-        self._why = f"{self.source}: carries no type information (CTF, DWARF)"
+        self._why = f"{self.source}: carries no type information (CTF, DWARF): a kernel.debug has it, or --layout"
 
     @property
     def carried(self) -> Types:
@@ -49,7 +49,7 @@ class KernelTypes(Types):
         return self._carried
 
     def struct(self, name: str) -> Struct:
-        found = self.get(name)
+        found = self.get(checked(name))
         if found is None:
             source = self.carried.source
             raise KvmError(f"struct {name}: {f'not in the types of {source}' if source else self._why}")

@@ -17,7 +17,7 @@ from pykvm.targets.linux.symbols.carried import code_end
 from pykvm.types import btf, btf_scan, of_file
 from pykvm.types.btf import BtfTypes
 from pykvm.types.graph import GraphTypes
-from pykvm.types.layout import Struct, Types
+from pykvm.types.layout import Struct, Types, checked
 from pykvm.types.modules import WithModules
 
 MAX_MODULES = 1 << 14
@@ -82,7 +82,7 @@ class KernelTypes(Types):
         return found
 
     def struct(self, name: str) -> Struct:
-        found = self.get(name)
+        found = self.get(checked(name))
         if found is None:
             raise KvmError(f"struct {name}: {self._why or f'not in the types of {self.graph.source}'}")
         return found

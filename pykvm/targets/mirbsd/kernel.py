@@ -28,6 +28,7 @@ class MirBSD(Target):
 
     system = "MirBSD"
     pointer_size = 4
+    prefix = "_"
 
     def __init__(self, where: platform.Platform) -> None:
         super().__init__()
