@@ -15,6 +15,7 @@ from fixtures.__main__ import main
 from fixtures.freebsd import MACHINES, FreebsdDump, write_freebsd
 from fixtures.freebsd.dumpheader import dump_header
 from fixtures.freebsd.model import PRS_ZOMBIE
+from fixtures.linux.memory import PhysicalMemory
 
 VARIANTS = [
     *((name, {}) for name in MACHINES),
@@ -291,3 +292,10 @@ def test_the_factory_makes_many(freebsd_dump_factory, freebsd_dump: FreebsdDump)
     dump = freebsd_dump_factory(processes=100)
     assert len(dump.processes) == len(freebsd_dump.processes) + 100
     assert dump.core != freebsd_dump.core
+
+
+def test_memory_that_is_full_says_so() -> None:
+    memory = PhysicalMemory([(0x1000, 0x2000)], 0x1000, 1)
+    assert {memory.new(), memory.new()} == {0x1000, 0x2000}
+    with pytest.raises(ValueError, match="no page left in the 8192 bytes of memory at 0x1000"):
+        memory.new()

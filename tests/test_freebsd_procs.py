@@ -328,7 +328,7 @@ def test_damaged_vectors(tmp_path: Path) -> None:
 
 def test_many(tmp_path: Path) -> None:
     """Thousands of processes, all columns; a closed handle's records say so."""
-    dump = write_freebsd(tmp_path, machine="amd64", processes=800)
+    dump = write_freebsd(tmp_path, machine="amd64", processes=1200)
     kd = pykvm.Kvm(dump.core, dump.kernel)
     records = kd.processes(k.KERN_PROC_UID, 3)
     assert len(records) == len([p for p in dump.processes if p.uid == 3])
