@@ -7,6 +7,7 @@
 #define LARGE ((uint64_t)1 << LARGE_SHIFT)
 #define LARGE_SIZE 256u
 #define BULK ((uint64_t)1 << 16)
+#define AHEAD 32u
 
 /* A granule of virtual memory that was read before, and where it lies in the
    host's memory (see pk_view). `check` is made of the page number and the other
@@ -65,6 +66,13 @@ static inline uint64_t check_of(uint64_t page, uint64_t data, uint64_t seq, uint
     return (page + 1) * 0x9e3779b97f4a7c15u ^ data ^ seq ^ ticket << 32;
 }
 
+/* The entry of a page. A kernel's regions begin at round addresses: by their lowest bits alone, pages at the same
+   place in two of them would forever push each other out. */
+static inline tlb_entry *slot_of(pk_space *s, uint64_t page)
+{
+    return &s->tlb[(page ^ page >> 14 ^ page >> 28) & s->last];
+}
+
 /* Where a page lies, if this entry is of it; else NULL. */
 static inline const uint8_t *hit(const tlb_entry *e, uint64_t page, uint64_t *seq, uint64_t *ticket)
 {
@@ -99,8 +107,20 @@ static inline const uint8_t *known(pk_space *s, uint64_t va, uint64_t n, uint64_
     p = hit(&s->large[large % LARGE_SIZE], large, seq, ticket);
     if (p != NULL && (va & (LARGE - 1)) + n <= LARGE)
         return p + (va & (LARGE - 1));
-    p = hit(&s->tlb[page & s->last], page, seq, ticket);
+    p = hit(slot_of(s, page), page, seq, ticket);
     return p != NULL && (va & (GRANULE - 1)) + n <= GRANULE ? p + (va & (GRANULE - 1)) : NULL;
+}
+
+/* Copy n bytes from where known() found them, unless they are there no more. */
+static inline int take(const uint8_t *p, uint64_t seq, uint64_t ticket, void *buf, uint64_t n)
+{
+    if (p == NULL)
+        return 0;
+    memcpy(buf, p, (size_t)n);
+    if (seq == 0)
+        return 1;
+    atomic_thread_fence(memory_order_acquire);
+    return atomic_load_explicit((const _Atomic uint32_t *)(uintptr_t)seq, memory_order_relaxed) == (uint32_t)ticket;
 }
 
 /* Copy n bytes that lie in one granule, if the TLB knows where. */
@@ -109,13 +129,7 @@ static inline int quick(pk_space *s, uint64_t va, void *buf, uint64_t n)
     uint64_t seq, ticket;
     const uint8_t *p = known(s, va, n, &seq, &ticket);
 
-    if (p == NULL)
-        return 0;
-    memcpy(buf, p, (size_t)n);
-    if (seq == 0)
-        return 1;
-    atomic_thread_fence(memory_order_acquire);
-    return atomic_load_explicit((const _Atomic uint32_t *)(uintptr_t)seq, memory_order_relaxed) == (uint32_t)ticket;
+    return take(p, seq, ticket, buf, n);
 }
 
 static int translate(pk_space *s, uint64_t va, uint64_t *pa, uint64_t *left, pk_fault *fault)
@@ -156,7 +170,7 @@ static void remember(pk_space *s, uint64_t va, uint64_t pa, uint64_t left)
     if ((va & (LARGE - 1)) + left >= LARGE && whole(s, va, pa, LARGE, &view) && view.seq == NULL)
         store(&s->large[large % LARGE_SIZE], large, &view);
     else if ((va & (GRANULE - 1)) + left >= GRANULE && whole(s, va, pa, GRANULE, &view))
-        store(&s->tlb[page & s->last], page, &view);
+        store(slot_of(s, page), page, &view);
 }
 
 uint64_t pk_space_translate(pk_space *s, uint64_t va, uint64_t *left, pk_fault *fault)
@@ -330,24 +344,32 @@ uint64_t pk_space_cstr(pk_space *s, uint64_t va, char *buf, uint64_t limit, pk_f
 uint64_t pk_space_gather(pk_space *s, const uint64_t *addrs, uint64_t count, uint64_t size, void *dst,
                          uint64_t stride, uint8_t *ok, pk_fault *fault)
 {
+    struct { const uint8_t *p; uint64_t seq, ticket; } places[AHEAD];
     char *out = dst;
 
     pk_set_fault(fault, PK_OK, 0, 0);
     for (uint64_t i = 0; i < count; i++, out += stride) {
-        /* Copies of known size are one instruction each. */
-        const int got = size == 8   ? quick(s, addrs[i], out, 8)
-                        : size == 4 ? quick(s, addrs[i], out, 4)
-                                    : quick(s, addrs[i], out, size);
-        int good = 1;
+        const uint64_t slot = i % AHEAD;
+        int got;
 
-        if (!got && pk_space_read(s, addrs[i], out, size, fault) != size) {
-            if (ok == NULL)
-                return i;
-            memset(out, 0, (size_t)size);
-            good = 0;
-        }
+        /* The host's memory is asked for many words before it is waited for. */
+        if (slot == 0)
+            for (uint64_t j = 0; j < AHEAD && i + j < count; j++) {
+                places[j].p = known(s, addrs[i + j], size, &places[j].seq, &places[j].ticket);
+                __builtin_prefetch(places[j].p);
+            }
+        /* Copies of known size are one instruction each. */
+        got = size == 8   ? take(places[slot].p, places[slot].seq, places[slot].ticket, out, 8)
+              : size == 4 ? take(places[slot].p, places[slot].seq, places[slot].ticket, out, 4)
+                          : take(places[slot].p, places[slot].seq, places[slot].ticket, out, size);
         if (ok != NULL)
-            ok[i] = (uint8_t)good;
+            ok[i] = 1;
+        if (got || pk_space_read(s, addrs[i], out, size, fault) == size)
+            continue;
+        if (ok == NULL)
+            return i;
+        ok[i] = 0;
+        memset(out, 0, (size_t)size);
     }
     pk_set_fault(fault, PK_OK, 0, 0);
     return count;
