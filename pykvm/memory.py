@@ -12,7 +12,6 @@ from pykvm.errors import AddressError, KvmError
 from pykvm.images.base import NEAR, REASONS, Image, unset
 from pykvm.machines.mmu import Translation
 
-MISS = lib.PK_MISS
 CHUNK = 16 << 20
 LIST_LIMIT = 1 << 22
 TLB_PAGES = 1 << 14
@@ -112,20 +111,11 @@ class Memory:
 
         def read(addr: int) -> int:
             try:
-                value: int = call(space, addr)
+                value: int | None = call(space, addr)
             except OverflowError:
                 return slow(addr)
-            return value if value != MISS else slow(addr)
+            return value if value is not None else slow(addr)
 
-        def read_small(addr: int) -> int:
-            try:
-                value: int = call(space, addr)
-            except OverflowError:
-                return slow(addr)
-            return value if value >= 0 else slow(addr)
-
-        if not signed and size < 8:
-            read = read_small
         read.__name__ = f"read_{kind}"
         what = f"{'signed' if signed else 'unsigned'} {size * 8}-bit integer"
         read.__doc__ = f"The {what} at addr, in the target's byte order; AddressError if it is not there."

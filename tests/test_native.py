@@ -226,11 +226,19 @@ def test_signed_and_unsigned(memory: Callable[..., Memory]) -> None:
     assert [getattr(lib, f"pk_word_u{n}")(space, 0) for n in (8, 16, 32, 64)] == [255, 65535, 2**32 - 1, 2**64 - 1]
     assert [getattr(lib, f"pk_word_i{n}")(space, 0) for n in (8, 16, 32, 64)] == [-1] * 4
     assert lib.pk_word_i64(space, 16) == -5
-    assert lib.pk_word_u64(space, 8) == value
-    assert lib.pk_word_u32(space, 24) < 0
-    assert lib.pk_word_u64(space, 17) == lib.PK_MISS
+    assert [getattr(lib, f"pk_word_{kind}")(space, 8) for kind in ("u32", "u64", "i32", "i64")] == [None] * 4
+    assert read(space, 8, 8) == (struct.pack("<Q", value), lib.PK_OK, 0)
+    assert lib.pk_word_u16(space, 8) == value & 0xFFFF
+    assert lib.pk_word_u32(space, 24) is None
+    assert lib.pk_word_u64(space, 17) is None
+    with pytest.raises(OverflowError):
+        lib.pk_word_u64(space, -1)
+    with pytest.raises(OverflowError):
+        lib.pk_word_u64(space, 1 << 64)
+    with pytest.raises(TypeError):
+        lib.pk_word_u64(space, "0")
     lib.pk_space_close(space)
-    assert lib.pk_word_u8(space, 0) < 0
+    assert lib.pk_word_u8(space, 0) is None
     assert read(space, 0, 1)[1] == lib.PK_ECLOSED
 
 

@@ -19,19 +19,10 @@ static int load_pointer(pk_space *space, uint64_t at, uint32_t size, uint64_t *o
 {
     uint64_t again;
 
-    if (size == 4) {
-        const int64_t v = pk_word_u32(space, at);
-        *out = (uint64_t)v;
-        if (v >= 0)
-            return 1;
-    } else {
-        *out = pk_word_u64(space, at);
-        if (*out != PK_MISS)
-            return 1;
-    }
-    pk_space_read(space, at, &again, size, fault);  /* PK_MISS may be what is there */
-    if (fault->status == PK_OK && size == 4)
-        pk_set_fault(fault, PK_EADDR, at, 0);       /* it was not, a moment ago */
+    *out = size == 4 ? pk_word_u32(space, at) : pk_word_u64(space, at);
+    if (*out != PK_MISS)
+        return 1;
+    pk_space_read(space, at, &again, size, fault);
     return fault->status == PK_OK;
 }
 

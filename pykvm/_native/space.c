@@ -290,18 +290,9 @@ static inline uint64_t value(pk_space *s, uint64_t va, unsigned size)
     return pk_load(raw, size, s->big_endian);
 }
 
-static inline int64_t small_value(pk_space *s, uint64_t va, unsigned size)
-{
-    const uint64_t v = value(s, va, size);
-    uint8_t raw[8];
-
-    /* PK_MISS may be what is there. */
-    return v == PK_MISS && pk_space_read(s, va, raw, size, NULL) != size ? -1 : (int64_t)v;
-}
-
-int64_t pk_word_u8(pk_space *s, uint64_t va) { return small_value(s, va, 1); }
-int64_t pk_word_u16(pk_space *s, uint64_t va) { return small_value(s, va, 2); }
-int64_t pk_word_u32(pk_space *s, uint64_t va) { return small_value(s, va, 4); }
+uint64_t pk_word_u8(pk_space *s, uint64_t va) { return value(s, va, 1); }
+uint64_t pk_word_u16(pk_space *s, uint64_t va) { return value(s, va, 2); }
+uint64_t pk_word_u32(pk_space *s, uint64_t va) { return value(s, va, 4); }
 uint64_t pk_word_u64(pk_space *s, uint64_t va) { return value(s, va, 8); }
 
 static inline int64_t signed_value(pk_space *s, uint64_t va, unsigned size)

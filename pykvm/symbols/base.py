@@ -11,7 +11,6 @@ from pykvm._native.ffi import ffi, lib
 from pykvm.errors import FormatError, KvmError
 from pykvm.images.hostfile import HostFile
 
-MISS = lib.PK_MISS
 # More than any kernel has by far: bounds what a damaged table can cost.
 MAX_SYMBOLS = 1 << 22
 MAX_STRINGS = 256 << 20
@@ -322,8 +321,8 @@ class Symbols(Mapping[str, int]):
                 return missing(name)
             except AttributeError:
                 raise TypeError("a name is a str") from None
-            found: int = value(tab, raw, len(raw))
-            return found if found != MISS else missing(name)
+            found: int | None = value(tab, raw, len(raw))
+            return found if found is not None else missing(name)
 
         return symbol
 

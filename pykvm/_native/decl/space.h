@@ -23,13 +23,12 @@ const char *pk_space_window(pk_space *space, uint64_t va, uint64_t n);
 uint64_t pk_space_read(pk_space *space, uint64_t va, void *buf, uint64_t n, pk_fault *fault);
 uint64_t pk_space_write(pk_space *space, uint64_t va, const void *buf, uint64_t n, pk_fault *fault);
 
-/* One value in the target's byte order. The first three are negative on failure;
-   from the others PK_MISS may be a failure: read it again with pk_space_read to
-   tell. */
+/* One value in the target's byte order. PK_MISS may be a failure, or what is there:
+   read it again with pk_space_read to tell. Python sees None instead (brief.h). */
 #define PK_MISS 0x2badc0de
-int64_t pk_word_u8(pk_space *space, uint64_t va);
-int64_t pk_word_u16(pk_space *space, uint64_t va);
-int64_t pk_word_u32(pk_space *space, uint64_t va);
+uint64_t pk_word_u8(pk_space *space, uint64_t va);
+uint64_t pk_word_u16(pk_space *space, uint64_t va);
+uint64_t pk_word_u32(pk_space *space, uint64_t va);
 uint64_t pk_word_u64(pk_space *space, uint64_t va);
 int64_t pk_word_i8(pk_space *space, uint64_t va);
 int64_t pk_word_i16(pk_space *space, uint64_t va);

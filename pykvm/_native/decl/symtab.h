@@ -52,7 +52,8 @@ int pk_symtab_find(const pk_symtab *tab, const char *name, uint64_t len, pk_symb
    it, which in a.out must not begin with another '_'; of several the last in the
    table. */
 int pk_symtab_nlist(const pk_symtab *tab, const char *name, uint64_t len, int aout, pk_symbol *out);
-/* The value of an exact name, or PK_MISS (ask pk_symtab_find to be sure). */
+/* The value of an exact name, or PK_MISS (ask pk_symtab_find to be sure), which Python
+   sees as None. */
 uint64_t pk_symtab_value(const pk_symtab *tab, const char *name, uint64_t len);
 
 /* The closest symbol at or below addr that names an address; 1 found, 2 it is the
