@@ -18,8 +18,10 @@ def kvm_read(kd: Kvm, addr: int, buf: Any, nbytes: int) -> int:
     flat = check_buffer(buf, nbytes)
     if handle(kd).no_files:
         return _no_files(kd, addr)
-    fault = ffi.new("pk_fault *")
     try:
+        if kd.copied(addr, flat, nbytes):
+            return nbytes
+        fault = ffi.new("pk_fault *")
         done = kd.transfer(lib.pk_space_read, addr, ffi.from_buffer(flat), nbytes, fault)
     except KvmError:
         return -1
