@@ -160,10 +160,11 @@ class Kvm(Asking):
             self.symbol = self._symbols.getter(self._missing)
             self._no_memory = _no_header(image)
 
-    def _no_names(self) -> KvmError:
+    def _no_names(self, target: Target | None = None) -> KvmError:
+        banner = target.banner(self.image) if target is not None else None
         return KvmError(
             f"{self._files[0].path}: this {self.image.format} dump carries no symbols: "
-            "name the kernel file it is of (kernel, -N)"
+            "name the kernel file it is of (kernel, -N)" + (f": {banner}" if banner else "")
         )
 
     def _start(self, image: Image, target: Target) -> None:
@@ -176,7 +177,7 @@ class Kvm(Asking):
                 self._symbols = self._resolver.symbols()
                 translation = self._translate(image, target)
             else:
-                raise self._no_names()
+                raise self._no_names(target)
         self.symbol = self._symbols.getter(self._missing)
         self._parts = Parts(self, image, self._symbols, self._kernel, self._swap, target.prefix)
         self._target = target

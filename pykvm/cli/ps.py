@@ -13,16 +13,23 @@ from pykvm.constants import KERN_PROC_KTHREAD
 from pykvm.errors import KvmError
 from pykvm.handle import Kvm
 from pykvm.records import PROCESS_NAMES, ProcessRecord, text
+from pykvm.targets.base import Thread
 
 HELP = "processes, as ps(1) shows them"
 
 
 class Row:
-    """A process and, when a column asks for it, its arguments."""
+    """A process, or one of its threads, and, when a column asks for it, its arguments."""
 
-    def __init__(self, kd: Kvm, p: ProcessRecord) -> None:
+    def __init__(self, kd: Kvm, p: ProcessRecord, thread: Thread | None = None) -> None:
         self.kd = kd
         self.p = p
+        self.thread = thread
+
+    @property
+    def runs(self) -> ProcessRecord | Thread:
+        """What has a state and waits."""
+        return self.p if self.thread is None else self.thread
 
     @property
     def args(self) -> str:
@@ -55,11 +62,11 @@ def _cputime(row: Row) -> str | None:
 def state(row: Row) -> str | None:
     """The letter and ps(1)'s additions: < raised, N lowered priority, s session leader, + in the foreground."""
     p = row.p
-    if p.stat is None:
+    if row.runs.stat is None:
         return None
     nice = "" if not p.nice else "<" if p.nice < 0 else "N"
     leader = "s" if p.pid and p.pid == p.sid else ""
-    return f"{p.stat}{nice}{leader}{'+' if p.tpgid and p.tpgid == p.pgid else ''}"
+    return f"{row.runs.stat}{nice}{leader}{'+' if p.tpgid and p.tpgid == p.pgid else ''}"
 
 
 def _hex(value: int | None) -> str | None:
@@ -87,10 +94,12 @@ COLUMNS: dict[str, Column] = {
     "utime": Column("UTIME", True, lambda row: clock(row.p.utime)),
     "stime": Column("STIME", True, lambda row: clock(row.p.stime)),
     "lstart": Column("STARTED", False, lambda row: None if row.p.start_time is None else day(row.p.start_time)),
-    "wchan": Column("WCHAN", False, lambda row: row.p.wmesg or None),
-    "nwchan": Column("WCHAN", True, lambda row: _hex(row.p.wchan)),
+    "wchan": Column("WCHAN", False, lambda row: row.runs.wmesg or None),
+    "nwchan": Column("WCHAN", True, lambda row: _hex(row.runs.wchan)),
     "paddr": Column("PADDR", True, lambda row: _hex(row.p.paddr)),
     "rss": Column("RSS", True, lambda row: None if row.p.rssize is None else row.p.rssize // 1024),
+    "lwp": Column("LWP", True, lambda row: None if row.thread is None else row.thread.tid),
+    "tdname": Column("TDNAME", False, lambda row: None if row.thread is None else row.thread.name),
     "nlwp": Column("NLWP", True, _number("threads")),
     "groups": Column("GROUPS", False, lambda row: None if row.p.groups is None else ",".join(map(str, row.p.groups))),
     "comm": Column("COMMAND", False, _number("comm")),
@@ -101,6 +110,8 @@ ALIASES = {
     "logname": "login",
     "cputime": "time",
     "f": "flags",
+    "lid": "lwp",
+    "tid": "lwp",
     "ni": "nice",
     "sid": "sess",
     "start": "lstart",
@@ -113,6 +124,8 @@ WIDE = 132
 # The attribute that each flag selects by.
 FILTERS = {"p": "pid", "t": "tdev", "U": "uid"}
 PLAIN = ("pid", "tt", "stat", "time", "command")
+THREAD = ("tid", "name", "stat", "wmesg", "wchan", "addr")  # its attributes
+THREADS = ("pid", "lwp", "tt", "stat", "wchan", "tdname", "command")
 USER = ("user", "pid", "ppid", "rss", "tt", "stat", "lstart", "time", "command")
 
 
@@ -123,6 +136,7 @@ def setup(parser: argparse.ArgumentParser) -> None:
     everyone = "as in ps(1); a dump has no user or terminal of its own, so all processes are shown in any case"
     parser.add_argument("-a", action="store_true", help=everyone)
     parser.add_argument("-x", action="store_true", help=everyone)
+    parser.add_argument("-H", action="store_true", dest="threads", help="threads; the columns " + " ".join(THREADS))
     parser.add_argument("-u", action="store_true", help="the columns " + " ".join(USER))
     parser.add_argument(
         "-o", metavar="COLUMNS", action="append", help="columns: " + " ".join(COLUMNS) + ", or a member of the record"
@@ -136,13 +150,13 @@ def setup(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """The command."""
     names = [name for part in arguments.o or [] for name in part.replace(",", " ").split()]
-    chosen = [column(name) for name in names or (USER if arguments.u else PLAIN)]
+    chosen = [column(name) for name in names or (USER if arguments.u else THREADS if arguments.threads else PLAIN)]
     wanted = {name: numbers(name, getattr(arguments, name)) for name in FILTERS}
     with open_kernel(arguments) as kd:
         kd.message = ""
         everyone = kd.processes(KERN_PROC_KTHREAD)
         warning = kd.message  # of a list that is damaged, while another one is whole
-        rows = [Row(kd, p) for p in everyone if matches(p, wanted)]
+        rows = [row for p in everyone if matches(p, wanted) for row in rows_of(kd, p, arguments.threads)]
         if arguments.json:
             put_json([as_json(row) for row in rows])
         else:
@@ -152,6 +166,11 @@ def run(arguments: argparse.Namespace) -> None:
     if not rows and any(chosen is not None for chosen in wanted.values()):
         asked = " ".join(f"-{flag} {getattr(arguments, flag)}" for flag, chosen in wanted.items() if chosen is not None)
         raise KvmError(f"no such process: {asked}")
+
+
+def rows_of(kd: Kvm, p: ProcessRecord, threads: bool) -> list[Row]:
+    """The process, or its threads."""
+    return [Row(kd, p, thread) for thread in kd.threads(p)] if threads else [Row(kd, p)]
 
 
 def column(name: str) -> Column:
@@ -204,6 +223,10 @@ def as_json(row: Row) -> dict[str, Any]:
             found[name] = [text(word) for word in vector(row.p)]
         except KvmError:
             found[name] = None
+    if row.thread is not None:
+        found["thread"] = {
+            name: getattr(row.thread, name) for name in ("tid", "name", "stat", "wmesg", "wchan", "addr")
+        }
     return found
 
 

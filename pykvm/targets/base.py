@@ -104,6 +104,10 @@ class Target:
         """How virtual addresses are translated; None if this image does not tell (reads then say so)."""
         raise KvmError(f"{self.system}: no translation")
 
+    def banner(self, image: Image) -> str | None:
+        """What the dump itself says of its kernel, for who has to find the file of it; None if it does not."""
+        return None
+
     def own_symbols(self, memory: Memory, image: Image) -> Symbols | None:
         """The symbols that the dump itself carries, once its memory can be read; None if it carries none."""
         return None

@@ -13,6 +13,7 @@ import pytest
 
 import pykvm
 from pykvm import constants as k
+from pykvm.cli import main
 from pykvm.errors import KvmError
 from pykvm.types.view import StructView
 
@@ -232,3 +233,15 @@ def test_registers_of_the_thread_that_dumped(name: str, real: Find) -> None:
     with pykvm.Kvm(real(f"freebsd/vmcore-{name}"), real(f"freebsd/kernel-{SPARSE[name]}")) as kd:
         found = kd.facts()["panic registers"]
         assert REGISTERS[name].items() <= found.items()
+
+
+def test_ps_of_threads(real: Find, capfd: pytest.CaptureFixture[str]) -> None:
+    flags = ["-M", str(real("freebsd/vmcore-amd64-minidump")), "-N", str(real("freebsd/kernel-amd64"))]
+    assert main(["ps", "-H", *flags]) == 0
+    lines = capfd.readouterr().out.splitlines()
+    assert lines[0].split() == ["PID", "LWP", "TT", "STAT", "WCHAN", "TDNAME", "COMMAND"]
+    assert len(lines) == 17
+    assert [line.split()[1] for line in lines if "laundry: dom0" in line and line.startswith(" 28")] != []
+    assert main(["ps", "-H", "-p", "800", "--json", *flags]) == 0
+    (row,) = json.loads(capfd.readouterr().out)
+    assert (row["pid"], row["thread"]["tid"], row["thread"]["name"]) == (800, 100670, "sysctl")

@@ -52,6 +52,9 @@ class Family(Target):
         self.kernphys, self.scheme = found.kernphys, found.scheme
         return found.translation
 
+    def banner(self, image: Image) -> str | None:
+        return identity.told_by_log(image)
+
     def check(self, parts: Parts) -> None:
         """See that the kernel file is the dump's, or move its symbols to where the kernel ran."""
         self.types = kernel = KernelTypes(parts, self.pointer_size)

@@ -9,6 +9,7 @@ import re
 from typing import TYPE_CHECKING
 
 from pykvm.errors import FormatError, KvmError
+from pykvm.images.base import Image
 from pykvm.images.minidump import Minidump
 from pykvm.records import text
 from pykvm.symbols.base import Symbols
@@ -73,7 +74,7 @@ def _plausible(parts: Parts) -> None:
         why = f"{first.name} is at {first.value:#x}, where the dump has nothing mapped"
     else:
         why = f"it has no symbol {', '.join(VARIABLES)}" if len(parts.symbols) else "it has no symbols"
-    shown = _told_by_log(parts)
+    shown = told_by_log(parts.image)
     raise FormatError(
         f"bad namelist: {kernel.path} is not the kernel of {image.path}: {why}"
         + (f"; the dump's is {shown!r}" if shown else "")
@@ -98,13 +99,14 @@ def _told(target: Family, parts: Parts, at: int) -> str | None:
     here = (_read(parts, at, 256) or b"").split(b"\0")[0]
     if BANNER.match(here):
         return _line(here)
-    return _told_by_log(parts)
+    return told_by_log(parts.image)
 
 
-def _told_by_log(parts: Parts) -> str | None:
-    header = parts.image.header
+def told_by_log(image: Image) -> str | None:
+    """What the kernel said of itself when it started, by a minidump's copy of the message buffer."""
+    header = image.header
     size = min(getattr(header, "values", {}).get("msgbufsize", 0), 1 << 20)
-    said = BANNER.search(parts.image.files[0].pread(header.msgbuf, size)) if size else None
+    said = BANNER.search(image.files[0].pread(header.msgbuf, size)) if size else None
     return _line(said[0]) if said is not None else None
 
 
