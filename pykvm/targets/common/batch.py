@@ -47,7 +47,7 @@ class Batch(Generic[T]):
         self.target = target
         self.parts = parts
         self.whole: Any = self if whole is None else whole
-        self.read = Columns(parts.memory, target.types, target.byteorder, target.pointer_size)
+        self.read = Columns.of(target, parts)
         self.known: dict[str, Sequence[Any]] = dict(keys)
         self._length = len(next(iter(keys.values())))
 

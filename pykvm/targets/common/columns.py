@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from pykvm.errors import FormatError, KvmError
 from pykvm.memory import Memory
+from pykvm.targets.base import Parts, Target
 from pykvm.types.decode import CODES
 from pykvm.types.layout import Field, Struct, Types
 
@@ -44,6 +45,11 @@ class Columns:
         self.order = "<" if byteorder == "little" else ">"
         self.pointer_size = pointer_size
         self.pointer_mask = (1 << 8 * pointer_size) - 1
+
+    @classmethod
+    def of(cls, target: Target, parts: Parts) -> Columns:
+        """Of a target's structures."""
+        return cls(parts.memory, target.types, target.byteorder, target.pointer_size)
 
     def layout(self, name: str) -> Struct | None:
         """A structure, if this kernel has it."""

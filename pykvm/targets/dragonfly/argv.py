@@ -25,7 +25,7 @@ def vector(target: DragonFly, parts: Parts, record: ProcessRecord, environment: 
     proc = record.paddr
     if proc is None:
         return None
-    read = Columns(parts.memory, target.types, target.byteorder, target.pointer_size)
+    read = Columns.of(target, parts)
     stat, flags, args, shared = (
         read.member([proc], "proc", *names)[0]
         for names in (("p_stat",), ("p_flags", "p_flag"), ("p_args",), ("p_upmap",))

@@ -37,7 +37,7 @@ def vector(target: FreeBSD, parts: Parts, record: ProcessRecord, environment: bo
     """The strings; None for a process that has none (of the kernel's own, a zombie). The arguments are those that the
     kernel keeps (p_args: as they were, if they were short, or as setproctitle(3) left them), else those in the
     process's memory; the environment is always there."""
-    read = Columns(parts.memory, target.types, target.byteorder, target.pointer_size)
+    read = Columns.of(target, parts)
     proc = [record.paddr]
     names = ("p_flag", "p_state", "p_args", "p_vmspace", "p_sysent")
     if read.field("proc", "p_args") is None:

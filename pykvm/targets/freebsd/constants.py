@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from pykvm.errors import KvmError
 from pykvm.targets.base import Parts
+from pykvm.targets.freebsd.strings import osreldate
 from pykvm.types.layout import Field, Types
 
 MAX_OFFSET = 1 << 14
@@ -42,7 +43,7 @@ def types(parts: Parts, pointer_size: int) -> Types:
     """struct proc and struct thread with the members that are told of; none if the constants are not in the dump."""
     told: dict[str, dict[str, Field]] = {}
     found = Types()
-    old = _old(parts)
+    old = 0 < osreldate(parts) < U_CHAR_CPU
     for name, (struct, member, size, kind) in CONSTANTS.items():
         symbol = parts.symbols.find(name)
         if symbol is None:
@@ -61,11 +62,3 @@ def types(parts: Parts, pointer_size: int) -> Types:
         if any(field.offset for field in fields.values()):
             found.add(struct, max(field.offset + field.size for field in fields.values()), fields)
     return found
-
-
-def _old(parts: Parts) -> bool:
-    symbol = parts.symbols.find("osreldate")
-    try:
-        return symbol is not None and 0 < parts.memory.read_i32(symbol.value) < U_CHAR_CPU
-    except KvmError:
-        return False

@@ -14,6 +14,7 @@ from pykvm.targets.base import Parts
 from pykvm.targets.common.columns import Columns
 from pykvm.targets.freebsd import dumper
 from pykvm.targets.freebsd.procs.names import within
+from pykvm.targets.freebsd.strings import osreldate
 from pykvm.types.decode import CODES
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def registers(target: Family, parts: Parts) -> dict[str, int]:
         return {}
     if "pcb" in target.types:
         return _typed(target, parts, found.value, pcb)
-    if target.machine == "aarch64" and _osreldate(parts) >= NEW_ARM64:
+    if target.machine == "aarch64" and osreldate(parts) >= NEW_ARM64:
         return {}
     word = struct.Struct(("<" if target.byteorder == "little" else ">") + CODES[target.pointer_size])
     return {name: word.unpack(parts.memory.read(found.value + at, word.size))[0] for name, at in pcb.offsets.items()}
@@ -82,14 +83,6 @@ def _typed(target: Family, parts: Parts, at: int, pcb: Pcb) -> dict[str, int]:
     }
 
 
-def _osreldate(parts: Parts) -> int:
-    symbol = parts.symbols.find("osreldate")
-    try:
-        return 0 if symbol is None else parts.memory.read_i32(symbol.value)
-    except KvmError:
-        return 0
-
-
 def facts(target: Family, parts: Parts) -> dict[str, Any]:
     """The thread that dumped (since 12 its number is in dumptid), its process, and its registers."""
     found: dict[str, Any] = {}
@@ -110,7 +103,7 @@ def _thread(target: Family, parts: Parts) -> dict[str, Any]:
         return {}
     if found.proc is None:
         return {"panic tid": found.tid}
-    read = Columns(parts.memory, target.types, target.byteorder, target.pointer_size)
+    read = Columns.of(target, parts)
     (pid,) = read.member([found.proc], "proc", "p_pid", signed=True)
     (name,) = within(read, [found.proc], "proc", "p_comm")
     return {"panic tid": found.tid, "panic pid": pid, "panic command": None if name is None else text(name)}

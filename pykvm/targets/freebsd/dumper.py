@@ -30,7 +30,7 @@ def find(target: Family, parts: Parts) -> Dumper | None:
     tid = parts.memory.read_i32(symbol.value) if symbol is not None else 0
     if tid <= 0:
         return None
-    read = Columns(parts.memory, target.types, target.byteorder, target.pointer_size)
+    read = Columns.of(target, parts)
     if read.field("thread", "td_tid") is None:
         return Dumper(tid)
     return _running(target, parts, read, tid) or _listed(parts, read, tid) or Dumper(tid)

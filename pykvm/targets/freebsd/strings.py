@@ -1,4 +1,4 @@
-"""Variables of a kernel that are text."""
+"""Variables by which a kernel says what it is."""
 
 from __future__ import annotations
 
@@ -16,3 +16,12 @@ def string(parts: Parts, name: str, limit: int) -> str | None:
         return text(parts.memory.read_cstr(found.value, limit)).rstrip("\n") or None
     except KvmError:
         return None
+
+
+def osreldate(parts: Parts) -> int:
+    """__FreeBSD_version of the kernel; 0 if it cannot be read."""
+    symbol = parts.symbols.find("osreldate")
+    try:
+        return 0 if symbol is None else parts.memory.read_i32(symbol.value)
+    except KvmError:
+        return 0

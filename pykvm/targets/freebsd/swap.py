@@ -109,7 +109,7 @@ class _Names:
     def _of_vnode(self, device: Device) -> str | None:
         """sw_vp, where it is the device's own node."""
         target = self.target
-        read = Columns(self.parts.memory, target.types, target.byteorder, target.pointer_size)
+        read = Columns.of(target, self.parts)
         (kind,) = read.member([device.sw_vp], "vnode", "v_type")
         if kind != target.types.constant("VCHR", VCHR):
             return None

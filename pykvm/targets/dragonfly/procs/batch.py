@@ -40,7 +40,7 @@ class Batch(batch.Batch["DragonFly"]):
     @classmethod
     def of(cls, target: DragonFly, parts: Parts, kernel_threads: bool) -> Batch:
         """All processes, and behind them the kernel's threads, if they are wanted and can be found."""
-        read = Columns(parts.memory, target.types, target.byteorder, target.pointer_size)
+        read = Columns.of(target, parts)
         procs = lists.processes(read, parts)
         threads: list[int] = []
         if kernel_threads:
@@ -66,7 +66,7 @@ class Batch(batch.Batch["DragonFly"]):
         A process's record shows one of its lwps: the first one, and in kernels that sum up all of them (since
         kinfo_lwp has kl_comm) the last one.
         """
-        read = Columns(parts.memory, target.types, target.byteorder, target.pointer_size)
+        read = Columns.of(target, parts)
         last = "kp_lwp.kl_comm" in structure(target)
         shown = [group[-1 if last else 0] if group else 0 for group in lwps]
         tds = [at or 0 for at in read.member(shown, "lwp", "lwp_thread")]

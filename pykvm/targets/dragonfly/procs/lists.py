@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from pykvm.errors import AddressError, FormatError, KvmError
 from pykvm.targets.base import Parts
 from pykvm.targets.common.columns import Column, Columns
+from pykvm.targets.common.lists import follow, one_list
 from pykvm.targets.dragonfly.procs.numbers import SIDL, TDF_MARKER
-from pykvm.targets.freebsd.procs.lists import follow
 
 MAX_PROCS = 1 << 18
 MAX_LWPS = 1 << 19  # of all processes
@@ -67,9 +67,9 @@ def processes(read: Columns, parts: Parts) -> list[int]:
     elif parts.symbols.find("allprocs") is not None:
         found = _table(read, parts, "allprocs", read.pointer_size, 0)
     else:
-        found = _list(read, parts, "allproc")
+        found = one_list(read, parts, "allproc", MAX_PROCS)
         try:
-            found += _list(read, parts, "zombproc")
+            found += one_list(read, parts, "zombproc", MAX_PROCS)
         except KvmError as e:
             # As the original: what is damaged there costs the zombies only. The message stays in the handle.
             if parts.memory.unreadable is not None:
@@ -79,21 +79,6 @@ def processes(read: Columns, parts: Parts) -> list[int]:
             raise FormatError("a process is on allproc and on zombproc")
     states = read.member(found, "proc", "p_stat")
     return [at for at, state in zip(found, states, strict=True) if state != SIDL]
-
-
-def _list(read: Columns, parts: Parts, name: str) -> list[int]:
-    head = parts.address_of(name)
-    try:
-        first = parts.memory.read_ptr(head)
-    except KvmError as e:
-        raise KvmError(f"cannot read {name}: {e}") from e
-    try:
-        offset = read.offset("proc", "p_list.le_next")
-        return list(parts.memory.walk_list(first, offset, MAX_PROCS, circular=False)) if first else []
-    except AddressError as e:
-        raise AddressError(f"can't read proc at {e.address:#x}: {e}", e.address) from e
-    except KvmError as e:
-        raise KvmError(f"{name}: {e}") from e
 
 
 def _table(read: Columns, parts: Parts, name: str, step: int, offset: int) -> list[int]:

@@ -44,7 +44,7 @@ def _records(batch: Batch) -> list[ProcessRecord]:
 
 def threads(target: DragonFly, parts: Parts, record: ProcessRecord) -> list[Thread]:
     """The lwps of a process, by their numbers; of a thread of the kernel, itself."""
-    read = Columns(parts.memory, target.types, target.byteorder, target.pointer_size)
+    read = Columns.of(target, parts)
     lists.needed(read)
     proc = record.paddr
     if proc is None:

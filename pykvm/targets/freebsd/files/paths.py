@@ -37,7 +37,7 @@ class Paths:
     """Paths of many vnodes: what leads to them is kept."""
 
     def __init__(self, target: FreeBSD, parts: Parts) -> None:
-        self._read = Columns(parts.memory, target.types, target.byteorder, target.pointer_size)
+        self._read = Columns.of(target, parts)
         self._memory = parts.memory
         self._known: dict[int, bytes | None] = {}
         self._offsets: dict[tuple[str, str], int] = {}

@@ -30,7 +30,7 @@ class Batch(batch.Batch["FreeBSD"]):
     @classmethod
     def of(cls, target: FreeBSD, parts: Parts) -> Batch:
         """All processes."""
-        read = Columns(parts.memory, target.types, target.byteorder, target.pointer_size)
+        read = Columns.of(target, parts)
         procs = lists.processes(read, parts)
         return cls(target, parts, {"proc": procs, "paddr": procs})
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pykvm.errors import AddressError, FormatError, KvmError
 from pykvm.targets.base import Parts
 from pykvm.targets.common.columns import Columns
+from pykvm.targets.common.lists import follow, one_list
 from pykvm.targets.freebsd.procs.numbers import PRS_NEW, PRS_ZOMBIE
 
 MAX_PROCS = 1 << 18  # kern.pid_max is at most 99999
@@ -20,7 +21,7 @@ MAX_HASH = 1 << 20  # heads of the table by pid
 
 def processes(read: Columns, parts: Parts) -> list[int]:
     """The addresses of all processes, zombies last, but for those that are still being made."""
-    found = _list(read, parts, "allproc")
+    found = one_list(read, parts, "allproc", MAX_PROCS)
     try:
         found += _zombies(read, parts, set(found))
     except KvmError as e:
@@ -32,24 +33,9 @@ def processes(read: Columns, parts: Parts) -> list[int]:
     return [at for at, state in zip(found, states, strict=True) if state != PRS_NEW]
 
 
-def _list(read: Columns, parts: Parts, name: str) -> list[int]:
-    head = parts.address_of(name)
-    try:
-        first = parts.memory.read_ptr(head)
-    except KvmError as e:
-        raise KvmError(f"cannot read {name}: {e}") from e
-    try:
-        offset = read.offset("proc", "p_list.le_next")
-        return list(parts.memory.walk_list(first, offset, MAX_PROCS, circular=False)) if first else []
-    except AddressError as e:
-        raise AddressError(f"can't read proc at {e.address:#x}: {e}", e.address) from e
-    except KvmError as e:
-        raise KvmError(f"{name}: {e}") from e
-
-
 def _zombies(read: Columns, parts: Parts, known: set[int]) -> list[int]:
     if parts.symbols.find("zombproc") is not None:
-        return _list(read, parts, "zombproc")
+        return one_list(read, parts, "zombproc", MAX_PROCS)
     if parts.symbols.find("pidhashtbl") is None or read.field("proc", "p_hash.le_next") is None:
         return []
     table = parts.memory.read_ptr(parts.address_of("pidhashtbl"))
@@ -76,26 +62,3 @@ def threads(read: Columns, procs: Sequence[int]) -> list[list[int]]:
         raise AddressError(f"can't read the threads of proc at {at:#x}", at)
     offset = read.offset("thread", "td_plist.tqe_next")
     return follow(read, [head or 0 for head in heads], offset, MAX_THREADS, "thread")
-
-
-def follow(read: Columns, heads: Sequence[int], offset: int, limit: int, what: str) -> list[list[int]]:
-    """Many lists at once, each ended by NULL: the addresses on each. An address on more than one list, or twice on
-    one, is an error."""
-    found: list[list[int]] = [[] for _ in heads]
-    here = {i: head for i, head in enumerate(heads) if head}
-    seen: set[int] = set()
-    while here:
-        for i, at in here.items():
-            if at in seen:
-                raise FormatError(f"{what} at {at:#x} is on its list twice, or on two lists")
-            seen.add(at)
-            found[i].append(at)
-        if len(seen) > limit:
-            raise FormatError(f"more than {limit} of struct {what}")
-        places = list(here)
-        after = read.pointers([here[i] for i in places], offset)
-        if None in after:
-            at = here[places[after.index(None)]]
-            raise AddressError(f"can't read {what} at {at:#x}", at)
-        here = {i: at for i, at in zip(places, after, strict=True) if at}
-    return found

@@ -31,7 +31,7 @@ def getproc2(target: Linux, parts: Parts, op: int, arg: int, elemsize: int | Non
 
 def everyone(target: Linux, parts: Parts) -> Batch:
     """All processes. AddressError if the list cannot be followed to its end, or a process on it has no pid."""
-    read = Columns(parts.memory, target.types, target.byteorder, target.pointer_size)
+    read = Columns.of(target, parts)
     offset = read.offset("task_struct", "tasks")
     head = parts.address_of("init_task") + offset & read.pointer_mask
     try:
@@ -69,7 +69,7 @@ class LinuxThread(Thread):
 
 def threads(target: Linux, parts: Parts, record: ProcessRecord) -> list[Thread]:
     """The threads of a process, the leader first."""
-    read = Columns(parts.memory, target.types, target.byteorder, target.pointer_size)
+    read = Columns.of(target, parts)
     task, leader = "task_struct", record.paddr
     signal = read.member([leader], task, "signal")
     (count,) = read.member(signal, "signal_struct", "nr_threads", signed=True)

@@ -53,7 +53,7 @@ class Waits:
     """Finds where tasks wait, for one handle."""
 
     def __init__(self, target: Linux, parts: Parts) -> None:
-        read = Columns(parts.memory, target.types, target.byteorder, target.pointer_size)
+        read = Columns.of(target, parts)
         spans = [_span(parts.symbols, *names) for names in (TEXT, *SCHEDULER)]
         self._scheduler = [span for span in spans[1:] if span is not None]
         self._members = {name: _reader(read, *paths) for name, paths in MEMBERS.items()}
