@@ -139,8 +139,10 @@ class Kvm(Asking):
         """Find the target and begin to translate."""
         image = self.image
         headless = image.format == "raw"
-        if headless and image.flaw and self._kernel is None and self._resolver is None:
-            raise FormatError(_no_header(image))
+        if headless and self._kernel is None and self._resolver is None:
+            file = image.files[0]
+            if image.flaw or not (file.size or stat.S_ISCHR(file.mode)):
+                raise FormatError(_no_header(image) if image.flaw else f"no valid dump header: {file.path} is empty")
         if self._kernel is not None and self._symbols is None:
             if headless:
                 return

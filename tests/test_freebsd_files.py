@@ -68,7 +68,9 @@ def test_kernels_without_types(tmp_path: Path) -> None:
     dump = write_freebsd(tmp_path, types=False)
     with pykvm.Kvm(dump.core, dump.kernel) as kd:
         assert pykvm.kvm_getfiles(kd, 0, 0) is None
-        assert pykvm.kvm_geterr(kd).endswith("carries no type information (CTF, DWARF)")
+        assert pykvm.kvm_geterr(kd).endswith(
+            "carries no type information (CTF, DWARF): a kernel.debug has it, or --layout"
+        )
 
 
 def test_types_of_a_layout_file(tmp_path: Path) -> None:

@@ -466,7 +466,7 @@ def test_swap(tmp_path: Path, machine: str, release: str, unused: int) -> None:
         prefixed = pykvm.kvm_getswapinfo(kd, 16, pykvm.SWIF_DEV_PREFIX)
         assert isinstance(prefixed, list)
         assert [s.ksw_devname for s in prefixed] == ["/dev/ada0p3", "/dev/gpt/" + "long" * 5 + "lo", "[NFS swap]", ""]
-        assert kvm_geterr(kd) == ""
+        assert kvm_geterr(kd).endswith("no room even for the total")
 
 
 def test_no_swap(tmp_path: Path) -> None:
@@ -491,7 +491,7 @@ def test_swap_that_makes_no_sense(written: Write, tmp_path: Path) -> None:
     dump = written(types=False)
     with pykvm.Kvm(dump.core, dump.kernel) as kd:
         assert pykvm.kvm_getswapinfo(kd, 8, 0) == -1
-        assert kvm_geterr(kd) == f"struct swdevt: {dump.kernel}: carries no type information (CTF, DWARF)"
+        assert kvm_geterr(kd).startswith(f"struct swdevt: {dump.kernel}: carries no type information (CTF, DWARF)")
 
 
 # -- resolvers ------------------------------------------------------------------------------------------------------

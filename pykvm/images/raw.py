@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import stat
 from collections.abc import Sequence
 
 from pykvm.images.base import Image
@@ -22,8 +21,6 @@ def probe(files: Sequence[HostFile]) -> Image | None:
 
 def _what(file: HostFile) -> str | None:
     """What a file is that is surely no memory."""
-    if file.size == 0 and not stat.S_ISCHR(file.mode):
-        return f"{file.path} is empty"
     start = file.pread(0, 18)
     if start[:4] == b"\x7fELF" and len(start) == 18:
         kind = int.from_bytes(start[16:18], "big" if start[5] == 2 else "little")
