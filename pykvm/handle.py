@@ -56,6 +56,7 @@ class Kvm(Asking):
     def _prepare(self, program: str | None) -> None:
         """The state of a handle before anything is opened. program: who to name on stderr (kvm_open's errstr)."""
         self.message = ""
+        self.soft = False  # whether the last message was one that is always kept
         self.program = program
         self._files: list[HostFile] = []
         self._symbols: Symbols | None = None
@@ -219,6 +220,7 @@ class Kvm(Asking):
 
     def note(self, error: KvmError) -> KvmError:
         """Keep a failure's text for kvm_geterr(3), or print it: Sun's errstr rule."""
+        self.soft = error.soft
         if self.program is not None and not error.soft:
             if sys.stderr is not None:
                 print(f"{self.program}: {error}", file=sys.stderr)

@@ -74,6 +74,11 @@ class Memory:
             self._pte_error = translation.pte_error
         self._make_readers()
 
+    @property
+    def space(self) -> Any:
+        """The core's pk_space that memory is read through, for C; NULL if there is none."""
+        return ffi.NULL if self._space is None else self._space
+
     def detach(self) -> None:
         """Make every further access say that the handle is closed."""
         self._closed = True

@@ -11,7 +11,7 @@ from cffi import FFI
 HERE = Path(__file__).resolve().parent
 DECLS = (
     "fault", "image", "pages", "minidump", "mmu", "space", "symtab", "kallsyms", "ksymtab", "nmlist", "btf", "ctf",
-    "find",
+    "find", "capi",
 )  # fmt: skip
 SOURCES = (
     "image", "extents", "pages", "minidump", "bitmap", "pagecache", "parallel", "codec", "lzo",
@@ -22,7 +22,8 @@ SOURCES = (
 def cdef() -> str:
     """The declarations as cffi takes them: integer macros keep their value as `...`."""
     text = "\n".join((HERE / "decl" / f"{name}.h").read_text() for name in DECLS)
-    return re.sub(r"^(#define\s+\w+)\s+0?x?[0-9a-f]+.*$", r"\1 ...", text, flags=re.M)
+    text = re.sub(r"^(#define\s+\w+)\s+0?x?[0-9a-f]+.*$", r"\1 ...", text, flags=re.M)
+    return text + 'extern "Python" void pk_capi_call(pk_call *call);\n'
 
 
 ffi = FFI()

@@ -22,6 +22,7 @@
 #include "decl/kallsyms.h"
 #include "decl/ksymtab.h"
 #include "decl/nmlist.h"
+#include "decl/capi.h"
 
 static inline uint64_t pk_swap64(uint64_t v) { return __builtin_bswap64(v); }
 

@@ -10,11 +10,13 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 import pykvm
-from pykvm.cli import dmesg, info, layout, nm, ps, read
+from pykvm.cli import config, dmesg, info, layout, nm, ps, read
 from pykvm.errors import KvmError
 
 # (name, module): a new subcommand is a file with setup(parser) and run(arguments), and a line here.
-COMMANDS = (("info", info), ("ps", ps), ("nm", nm), ("read", read), ("dmesg", dmesg), ("layout", layout))
+COMMANDS = (
+    ("info", info), ("ps", ps), ("nm", nm), ("read", read), ("dmesg", dmesg), ("layout", layout), ("config", config),
+)  # fmt: skip
 
 
 class Parser(argparse.ArgumentParser):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pykvm.errors import KvmError
-from pykvm.types.layout import Types
+from pykvm.types.layout import Struct, Types
 
 if TYPE_CHECKING:
     from pykvm.images.base import Image
@@ -139,6 +139,19 @@ class Target:
     def getproc2(self, parts: Parts, op: int, arg: int, elemsize: int | None) -> list[ProcessRecord]:
         """kvm_getproc2(3)."""
         raise self.lacks("kvm_getproc2")
+
+    # Of a record that is a copy of another's bytes: what tells which process it is, by the name of its structure.
+    copies: Mapping[str, Mapping[str, Callable[[Any], Any]]] = {}
+
+    def record_struct(self, parts: Parts, two: bool) -> Struct:
+        """The structure of kvm_getprocs' records, or (`two`) of kvm_getproc2's."""
+        raise self.lacks("kvm_getproc2" if two else "kvm_getprocs")
+
+    def record_of(self, raw: bytes, struct: Struct) -> ProcessRecord:
+        """A record that a program has copied, for kvm_getargv(3) and the like."""
+        from pykvm.records import ProcessRecord  # which needs this file
+
+        return ProcessRecord(struct, raw, 0, self.byteorder, self.copies[struct.name], {})
 
     def arguments(self, parts: Parts, record: ProcessRecord, environment: bool, nchr: int) -> list[bytes] | None:
         """kvm_getargv(3) and kvm_getenvv(3); None: the process has none."""

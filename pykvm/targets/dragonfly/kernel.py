@@ -8,9 +8,11 @@ from pykvm.records import ProcessRecord
 from pykvm.targets.base import Parts, Target, Thread
 from pykvm.targets.dragonfly import argv, facts
 from pykvm.targets.dragonfly.procs import select
+from pykvm.targets.dragonfly.procs.batch import structure
 from pykvm.targets.freebsd.family import Family
 from pykvm.targets.freebsd.kernel import FreeBSD
 from pykvm.targets.freebsd.strings import string
+from pykvm.types.layout import Struct
 
 
 class DragonFly(Family):
@@ -20,6 +22,11 @@ class DragonFly(Family):
 
     def facts(self, parts: Parts) -> dict[str, Any]:
         return facts.facts(self, parts)
+
+    copies = {"kinfo_proc": {"pid": lambda p: p.kp_pid, "paddr": lambda p: p.kp_paddr}}
+
+    def record_struct(self, parts: Parts, two: bool) -> Struct:
+        return Target.record_struct(self, parts, two) if two else structure(self)
 
     def getprocs(self, parts: Parts, op: int, arg: int) -> list[ProcessRecord]:
         return select.getprocs(self, parts, op, arg)

@@ -11,6 +11,7 @@ from pykvm.targets.base import Parts, Thread
 from pykvm.targets.freebsd import argv, facts, pcpu, swap, vnet
 from pykvm.targets.freebsd.family import Family
 from pykvm.targets.freebsd.procs import select
+from pykvm.types.layout import Struct
 
 
 class FreeBSD(Family):
@@ -29,6 +30,11 @@ class FreeBSD(Family):
 
     def facts(self, parts: Parts) -> dict[str, Any]:
         return facts.facts(self, parts)
+
+    copies = {"kinfo_proc": {"pid": lambda p: p.ki_pid, "paddr": lambda p: p.ki_paddr}}
+
+    def record_struct(self, parts: Parts, two: bool) -> Struct:
+        return super().record_struct(parts, two) if two else select.structure(self)
 
     def getprocs(self, parts: Parts, op: int, arg: int) -> list[ProcessRecord]:
         return select.getprocs(self, parts, op, arg)

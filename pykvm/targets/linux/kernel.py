@@ -20,7 +20,7 @@ from pykvm.targets.linux.symbols import carried, identity, modules
 from pykvm.targets.linux.symbols.looks import Looks
 from pykvm.targets.linux.types import AllTypes, KernelTypes
 from pykvm.types import layout
-from pykvm.types.layout import Types
+from pykvm.types.layout import Struct, Types
 
 if TYPE_CHECKING:
     from pykvm.targets.linux.waits import Waits
@@ -79,6 +79,11 @@ class Linux(Target):
 
     def facts(self, parts: Parts) -> dict[str, Any]:
         return facts.facts(self, parts)
+
+    copies = {"kinfo_proc2": {"pid": lambda p: p.p_pid, "paddr": lambda p: p.p_paddr}}
+
+    def record_struct(self, parts: Parts, two: bool) -> Struct:
+        return self.types.struct("kinfo_proc2")
 
     def getprocs(self, parts: Parts, op: int, arg: int) -> list[ProcessRecord]:
         """Linux has no kinfo_proc: its records are kinfo_proc2."""

@@ -12,9 +12,10 @@ from pykvm.machines.mmu import Translation
 from pykvm.records import FileRecord, ProcessRecord, text
 from pykvm.symbols.base import Symbols
 from pykvm.targets.base import Parts, Target, Thread
-from pykvm.targets.mirbsd import argv, files, platform, proc2, procs
+from pykvm.targets.mirbsd import argv, files, neutral, platform, proc2, procs
 from pykvm.targets.mirbsd.structs import Structs
 from pykvm.types import layout
+from pykvm.types.layout import Struct
 
 MSG_MAGIC = 0x063061
 MAX_MSGBUF = 16 << 20
@@ -118,6 +119,11 @@ class MirBSD(Target):
         except KvmError:
             return None
         return float(seconds + micro / 1e6)
+
+    copies = {"kinfo_proc": neutral.KINFO_PROC, "kinfo_proc2": neutral.KINFO_PROC2}
+
+    def record_struct(self, parts: Parts, two: bool) -> Struct:
+        return self.types.struct("kinfo_proc2" if two else "kinfo_proc")
 
     def getprocs(self, parts: Parts, op: int, arg: int) -> list[ProcessRecord]:
         return procs.getprocs(self.structs, parts, op, arg)

@@ -1,0 +1,189 @@
+/* kvm_read(3), kvm_nlist(3), and what else is about memory. */
+#define _GNU_SOURCE
+
+#include <errno.h>
+#include <limits.h>
+
+#include "libkvm.h"
+
+ssize_t kvm_read2(kvm_t *kd, kvaddr_t addr, void *buf, size_t n)
+{
+	pk_fault fault = { 0 };
+	uint64_t done = 0;
+	pk_call call;
+
+	if (kd == NULL || n > SSIZE_MAX) {
+		errno = EINVAL;
+		return -1;
+	}
+	if (kd->space != NULL) {
+		char message[LIBKVM_ERRBUF];
+		const pk_capi *capi = libkvm_capi(message);
+
+		done = capi->read(kd->space, addr, buf, n, &fault);
+		if (fault.status == PK_OK || fault.status == PK_EEOF)
+			return (ssize_t)done;
+	}
+	libkvm_blank(&call);
+	call.data = kd->space == NULL ? NULL : &fault;
+	call.number[0] = (int64_t)addr;
+	call.number[1] = (int64_t)done;
+	libkvm_ask(kd, PK_CALL_FAULT, &call);
+	/* What has a translation but no memory ends the read as the end of the file does. */
+	return fault.status == PK_EPHYS || fault.status == PK_EIO ? (ssize_t)done : -1;
+}
+
+ssize_t kvm_read(kvm_t *kd, unsigned long addr, void *buf, size_t n)
+{
+	return kvm_read2(kd, addr, buf, n);
+}
+
+ssize_t kvm_write(kvm_t *kd, unsigned long addr, const void *buf, size_t n)
+{
+	pk_call call;
+
+	if (kd == NULL || n > SSIZE_MAX) {
+		errno = EINVAL;
+		return -1;
+	}
+	libkvm_blank(&call);
+	call.number[0] = (int64_t)addr;
+	call.data = (void *)(uintptr_t)buf;
+	call.size = n;
+	return libkvm_ask(kd, PK_CALL_WRITE, &call) == 0 ? (ssize_t)call.count : -1;
+}
+
+/* Ask for `count` names: what was found of each, for the caller to free; NULL on failure. */
+static pk_name *look_up(kvm_t *kd, const char **names, size_t count)
+{
+	pk_call call;
+
+	libkvm_blank(&call);
+	call.data = names;
+	call.size = count;
+	if (libkvm_ask(kd, PK_CALL_NLIST, &call) != 0)
+		return NULL;
+	return call.result;
+}
+
+int kvm_nlist(kvm_t *kd, struct nlist *nl)
+{
+	size_t count = 0;
+	int missing = 0;
+
+	if (kd == NULL || nl == NULL) {
+		errno = EINVAL;
+		return -1;
+	}
+	while (nl[count].n_name != NULL && nl[count].n_name[0] != '\0')
+		count++;
+	const char **names = calloc(count + 1, sizeof(*names));
+	for (size_t i = 0; names != NULL && i < count; i++)
+		names[i] = nl[i].n_name;
+	pk_name *found = names == NULL ? NULL : look_up(kd, names, count);
+	free(names);
+	if (found == NULL)
+		return -1;
+	for (size_t i = 0; i < count; i++) {
+		nl[i].n_type = (unsigned char)found[i].type;
+		nl[i].n_other = (char)found[i].other;
+		nl[i].n_desc = (short)found[i].desc;
+		nl[i].n_value = found[i].value;
+		missing += found[i].missing;
+	}
+	free(found);
+	return missing;
+}
+
+int kvm_nlist2(kvm_t *kd, struct kvm_nlist *nl)
+{
+	size_t count = 0;
+	int missing = 0;
+
+	if (kd == NULL || nl == NULL) {
+		errno = EINVAL;
+		return -1;
+	}
+	while (nl[count].n_name != NULL && nl[count].n_name[0] != '\0')
+		count++;
+	const char **names = calloc(count + 1, sizeof(*names));
+	for (size_t i = 0; names != NULL && i < count; i++)
+		names[i] = nl[i].n_name;
+	pk_name *found = names == NULL ? NULL : look_up(kd, names, count);
+	free(names);
+	if (found == NULL)
+		return -1;
+	for (size_t i = 0; i < count; i++) {
+		nl[i].n_type = (unsigned char)found[i].type;
+		nl[i].n_value = found[i].value;
+		missing += found[i].missing;
+	}
+	free(found);
+	return missing;
+}
+
+int kvm_walk_pages(kvm_t *kd, kvm_walk_pages_cb_t *callback, void *closure)
+{
+	pk_call call;
+
+	if (kd == NULL || callback == NULL) {
+		errno = EINVAL;
+		return 0;
+	}
+	libkvm_blank(&call);
+	memcpy(&call.function, &callback, sizeof(callback));
+	call.closure = closure;
+	return libkvm_ask(kd, PK_CALL_WALK, &call) == 0 ? (int)call.count : 0;
+}
+
+int kvm_dump_mkheader(kvm_t *kd, off_t offset)
+{
+	pk_call call;
+
+	if (kd == NULL) {
+		errno = EINVAL;
+		return -1;
+	}
+	libkvm_blank(&call);
+	call.text[0] = "kvm_dump_mkheader";
+	call.number[0] = offset;
+	if (libkvm_ask(kd, PK_CALL_DUMP, &call) != 0)
+		return -1;
+	kd->space = call.space;	/* there is memory now */
+	return (int)call.count;
+}
+
+int kvm_dump_wrtheader(kvm_t *kd, FILE *fp, int dumpsize)
+{
+	pk_call call;
+	int written = -1;
+
+	if (kd == NULL || fp == NULL) {
+		errno = EINVAL;
+		return -1;
+	}
+	libkvm_blank(&call);
+	call.text[0] = "kvm_dump_wrtheader";
+	call.number[0] = dumpsize;
+	if (libkvm_ask(kd, PK_CALL_DUMP, &call) != 0)
+		return -1;
+	if (fwrite(call.result, 1, call.result_size, fp) == call.result_size)
+		written = (int)call.result_size;
+	else
+		libkvm_report(kd, strerror(errno), 0);
+	free(call.result);
+	return written;
+}
+
+int kvm_dump_inval(kvm_t *kd)
+{
+	pk_call call;
+
+	if (kd == NULL) {
+		errno = EINVAL;
+		return -1;
+	}
+	libkvm_blank(&call);
+	call.text[0] = "kvm_dump_inval";
+	return libkvm_ask(kd, PK_CALL_DUMP, &call) == 0 ? (int)call.count : -1;
+}

@@ -1,0 +1,226 @@
+/* Finding Python, and starting it where the program has none.
+ *
+ * libkvm.so is not linked with libpython: a program that is a Python already must not get a second one, and a program
+ * that never opens a kernel needs none. So its functions are looked for when the first handle is opened: in the program,
+ * else in the libpython that this library was built with.
+ */
+#define _GNU_SOURCE
+
+#include <dlfcn.h>
+#include <locale.h>
+#include <stdio.h>
+
+#include "libkvm.h"
+
+#define FILE_INPUT 257	/* Py_file_input */
+
+typedef int libkvm_gil;	/* PyGILState_STATE */
+
+static struct {
+	int		(*Py_IsInitialized)(void);
+	void		(*Py_InitializeEx)(int);
+	void		(*Py_DecRef)(void *);
+	libkvm_gil	(*PyGILState_Ensure)(void);
+	void		(*PyGILState_Release)(libkvm_gil);
+	void	       *(*PyEval_SaveThread)(void);
+	void	       *(*PyImport_AddModule)(const char *);
+	void	       *(*PyModule_GetDict)(void *);
+	void	       *(*PyRun_String)(const char *, int, void *, void *);
+	void	       *(*PyDict_GetItemString)(void *, const char *);
+	const char     *(*PyUnicode_AsUTF8)(void *);
+	void		(*PyErr_Clear)(void);
+	void		(*PyOS_BeforeFork)(void);
+	void		(*PyOS_AfterFork_Parent)(void);
+	void		(*PyOS_AfterFork_Child)(void);
+} py;
+
+static const struct {
+	const char	*name;
+	void		*where;
+} FUNCTIONS[] = {
+#define FUNCTION(name) { #name, &py.name }
+	FUNCTION(Py_IsInitialized), FUNCTION(Py_InitializeEx), FUNCTION(Py_DecRef), FUNCTION(PyGILState_Ensure),
+	FUNCTION(PyGILState_Release), FUNCTION(PyEval_SaveThread), FUNCTION(PyImport_AddModule),
+	FUNCTION(PyModule_GetDict), FUNCTION(PyRun_String), FUNCTION(PyDict_GetItemString), FUNCTION(PyUnicode_AsUTF8),
+	FUNCTION(PyErr_Clear), FUNCTION(PyOS_BeforeFork), FUNCTION(PyOS_AfterFork_Parent),
+	FUNCTION(PyOS_AfterFork_Child),
+#undef FUNCTION
+};
+
+/* One for the process, as Python is. */
+static pthread_mutex_t starting = PTHREAD_MUTEX_INITIALIZER;
+static pk_capi capi;
+static libkvm_gil forking;
+
+/* Our own Python must survive fork(2) by a program that does not know of it: no thread may be inside of it then. */
+static void before_fork(void)
+{
+	forking = py.PyGILState_Ensure();
+	py.PyOS_BeforeFork();
+}
+
+static void after_fork_parent(void)
+{
+	py.PyOS_AfterFork_Parent();
+	py.PyGILState_Release(forking);
+}
+
+static void after_fork_child(void)
+{
+	py.PyOS_AfterFork_Child();
+	py.PyGILState_Release(forking);
+}
+
+static int find_functions(void *library, char *message)
+{
+	for (size_t i = 0; i < sizeof(FUNCTIONS) / sizeof(FUNCTIONS[0]); i++) {
+		void *found = dlsym(library, FUNCTIONS[i].name);
+
+		if (found == NULL) {
+			snprintf(message, LIBKVM_ERRBUF, "libkvm: this Python has no function %s", FUNCTIONS[i].name);
+			return 0;
+		}
+		memcpy(FUNCTIONS[i].where, &found, sizeof(found));
+	}
+	return 1;
+}
+
+/* Start a Python of our own. It changes the locale for a while, which is put back. */
+static int start(char *message)
+{
+	char *locale = setlocale(LC_CTYPE, NULL);
+
+	if (locale != NULL)
+		locale = strdup(locale);
+	py.Py_InitializeEx(0);	/* without signal handlers */
+	if (locale != NULL) {
+		setlocale(LC_CTYPE, locale);
+		free(locale);
+	}
+	if (!py.Py_IsInitialized()) {
+		snprintf(message, LIBKVM_ERRBUF, "libkvm: Python cannot be started");
+		return 0;
+	}
+	pthread_atfork(before_fork, after_fork_parent, after_fork_child);
+	py.PyEval_SaveThread();	/* every thread that calls takes the lock for itself */
+	return 1;
+}
+
+static void hexadecimal(char *out, const char *text)
+{
+	for (; *text != '\0'; text++, out += 2)
+		snprintf(out, 3, "%02x", (unsigned char)*text);
+	*out = '\0';
+}
+
+/* Where the package is that this file belongs to: it lies in pykvm/libkvm/. */
+static void package(char *directory, size_t size)
+{
+	Dl_info info;
+
+	directory[0] = '\0';
+	if (dladdr((void *)&capi, &info) == 0 || info.dli_fname == NULL)
+		return;
+	char *path = realpath(info.dli_fname, NULL);
+	if (path == NULL)
+		return;
+	for (int i = 0; i < 3; i++) {
+		char *slash = strrchr(path, '/');
+
+		if (slash == NULL || slash == path)
+			break;
+		*slash = '\0';
+	}
+	snprintf(directory, size, "%s", path);
+	free(path);
+}
+
+/* Let Python fill in capi. Paths are spelled in hexadecimal: they may have any characters. */
+static void attach(int own, char *message)
+{
+	static const char code[] =
+	    "import sys\n"
+	    "why = ''\n"
+	    "try:\n"
+	    "    paths = [bytes.fromhex(p).decode('utf-8', 'surrogateescape') for p in ('%s', '%s', '%s')]\n"
+	    "    paths = [p for p in dict.fromkeys(paths) if p and p not in sys.path]\n"
+	    "    if %d:\n"
+	    "        sys.path[:0] = paths\n"
+	    "    try:\n"
+	    "        from pykvm import capi\n"
+	    "    except ImportError:\n"
+	    "        if %d:\n"
+	    "            raise\n"
+	    "        sys.path += paths\n"
+	    "        from pykvm import capi\n"
+	    "    capi.attach(%llu)\n"
+	    "except BaseException as e:\n"
+	    "    why = f'{type(e).__name__}: {e}'\n";
+	char directory[1024], paths[3][2 * 1024 + 1];
+	char *script;
+	libkvm_gil state = py.PyGILState_Ensure();
+	void *module = py.PyImport_AddModule("_libkvm_start");
+	void *names = module == NULL ? NULL : py.PyModule_GetDict(module);
+	void *done = NULL;
+
+	package(directory, sizeof(directory));
+	hexadecimal(paths[0], directory);
+	hexadecimal(paths[1], LIBKVM_PURELIB);
+	hexadecimal(paths[2], LIBKVM_PLATLIB);
+	if (names != NULL &&
+	    asprintf(&script, code, paths[0], paths[1], paths[2], own, own, (unsigned long long)(uintptr_t)&capi) >= 0) {
+		done = py.PyRun_String(script, FILE_INPUT, names, names);
+		free(script);
+	}
+	if (done == NULL) {
+		py.PyErr_Clear();
+		snprintf(message, LIBKVM_ERRBUF, "libkvm: Python does not run");
+	} else {
+		void *why = py.PyDict_GetItemString(names, "why");
+		const char *text = why == NULL ? NULL : py.PyUnicode_AsUTF8(why);
+
+		if (text == NULL)
+			py.PyErr_Clear();
+		if (text == NULL || *text != '\0')
+			snprintf(message, LIBKVM_ERRBUF, "libkvm: pykvm cannot be loaded: %s", text == NULL ? "?" : text);
+		py.Py_DecRef(done);
+	}
+	py.PyGILState_Release(state);
+}
+
+static int begin(char *message)
+{
+	void *library = RTLD_DEFAULT;
+	int own = 0;
+
+	if (dlsym(RTLD_DEFAULT, "Py_IsInitialized") == NULL) {
+		/* Globally: extensions need its names. */
+		library = dlopen(LIBKVM_PYTHON, RTLD_NOW | RTLD_GLOBAL);
+		if (library == NULL)
+			library = dlopen(LIBKVM_PYTHON_NAME, RTLD_NOW | RTLD_GLOBAL);
+		if (library == NULL) {
+			snprintf(message, LIBKVM_ERRBUF, "libkvm: needs Python: %s", dlerror());
+			return 0;
+		}
+	}
+	if (!find_functions(library, message))
+		return 0;
+	if (!py.Py_IsInitialized()) {
+		own = 1;
+		if (!start(message))
+			return 0;
+	}
+	attach(own, message);
+	return capi.version == PK_CAPI_VERSION;
+}
+
+const pk_capi *libkvm_capi(char message[LIBKVM_ERRBUF])
+{
+	int ready;
+
+	pthread_mutex_lock(&starting);
+	message[0] = '\0';
+	ready = capi.version == PK_CAPI_VERSION || begin(message);
+	pthread_mutex_unlock(&starting);
+	return ready ? &capi : NULL;
+}
