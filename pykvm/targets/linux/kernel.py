@@ -67,7 +67,7 @@ class Linux(Target):
         parts.symbols.chain(lambda: modules.read(self, parts))
         carried.complete(self, parts.image, parts.symbols)
         self.types = KernelTypes(parts, self.pointer_size, self.byteorder)
-        self.types.update(layout.builtin("linux"))
+        self.types.update(layout.builtin("kinfo_proc2"))
         self._all_types = AllTypes(self.types, parts, lambda: Looks(self, parts, self.types).btf_modules())
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from pykvm.targets.common import kinfo2
 from pykvm.targets.common.columns import Member
 from pykvm.targets.linux.procs import ids
 
@@ -35,4 +36,7 @@ def terminals(batch: Batch) -> dict[str, Sequence[Any]]:
     return {"tdev": devices, "tpgid": ids.numbers(batch, batch["tty_pgrp"])}
 
 
-MAKERS = {"tdev tpgid": terminals}
+MAKERS = {
+    "tdev tpgid": terminals,
+    "eflag": lambda batch: {"eflag": kinfo2.eflag(batch["tty"], batch["leader"])},
+}
