@@ -8,7 +8,7 @@ A kernel's own table says by which columns it fills the members that SHARED does
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pykvm.targets.base import Target
@@ -73,6 +73,9 @@ RUSAGE = {
         "nsignals", "nvcsw", "nivcsw",
     )
 }  # fmt: skip
+
+# What a copy of a record tells (Target.copies).
+COPIES: Mapping[str, Callable[[Any], Any]] = {"pid": lambda p: p.p_pid, "paddr": lambda p: p.p_paddr}
 
 
 def structure(target: Target) -> Struct:

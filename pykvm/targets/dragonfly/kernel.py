@@ -6,6 +6,7 @@ from typing import Any
 
 from pykvm.records import ProcessRecord
 from pykvm.targets.base import Parts, Target, Thread
+from pykvm.targets.common import kinfo2
 from pykvm.targets.dragonfly import argv, facts
 from pykvm.targets.dragonfly.procs import select
 from pykvm.targets.dragonfly.procs.batch import structure
@@ -23,13 +24,16 @@ class DragonFly(Family):
     def facts(self, parts: Parts) -> dict[str, Any]:
         return facts.facts(self, parts)
 
-    copies = {"kinfo_proc": {"pid": lambda p: p.kp_pid, "paddr": lambda p: p.kp_paddr}}
+    copies = {"kinfo_proc": {"pid": lambda p: p.kp_pid, "paddr": lambda p: p.kp_paddr}, "kinfo_proc2": kinfo2.COPIES}
 
     def record_struct(self, parts: Parts, two: bool) -> Struct:
-        return Target.record_struct(self, parts, two) if two else structure(self)
+        return kinfo2.structure(self) if two else structure(self)
 
     def getprocs(self, parts: Parts, op: int, arg: int) -> list[ProcessRecord]:
         return select.getprocs(self, parts, op, arg)
+
+    def getproc2(self, parts: Parts, op: int, arg: int, elemsize: int | None) -> list[ProcessRecord]:
+        return select.getproc2(self, parts, op, arg, elemsize)
 
     def arguments(self, parts: Parts, record: ProcessRecord, environment: bool, nchr: int) -> list[bytes] | None:
         return argv.vector(self, parts, record, environment, nchr)

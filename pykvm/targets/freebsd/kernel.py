@@ -8,6 +8,7 @@ from pykvm.images.base import Image
 from pykvm.records import FileRecord, KvmSwap, ProcessRecord
 from pykvm.symbols.base import Symbol, Symbols
 from pykvm.targets.base import Parts, Thread
+from pykvm.targets.common import kinfo2
 from pykvm.targets.freebsd import argv, facts, pcpu, swap, vnet
 from pykvm.targets.freebsd.family import Family
 from pykvm.targets.freebsd.procs import select
@@ -31,13 +32,16 @@ class FreeBSD(Family):
     def facts(self, parts: Parts) -> dict[str, Any]:
         return facts.facts(self, parts)
 
-    copies = {"kinfo_proc": {"pid": lambda p: p.ki_pid, "paddr": lambda p: p.ki_paddr}}
+    copies = {"kinfo_proc": {"pid": lambda p: p.ki_pid, "paddr": lambda p: p.ki_paddr}, "kinfo_proc2": kinfo2.COPIES}
 
     def record_struct(self, parts: Parts, two: bool) -> Struct:
-        return super().record_struct(parts, two) if two else select.structure(self)
+        return kinfo2.structure(self) if two else select.structure(self)
 
     def getprocs(self, parts: Parts, op: int, arg: int) -> list[ProcessRecord]:
         return select.getprocs(self, parts, op, arg)
+
+    def getproc2(self, parts: Parts, op: int, arg: int, elemsize: int | None) -> list[ProcessRecord]:
+        return select.getproc2(self, parts, op, arg, elemsize)
 
     def arguments(self, parts: Parts, record: ProcessRecord, environment: bool, nchr: int) -> list[bytes] | None:
         return argv.vector(self, parts, record, environment, nchr)

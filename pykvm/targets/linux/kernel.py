@@ -13,6 +13,7 @@ from pykvm.memory import Memory
 from pykvm.records import FileRecord, ProcessRecord
 from pykvm.symbols.base import Symbols
 from pykvm.targets.base import Message, Parts, Target, Thread
+from pykvm.targets.common import kinfo2
 from pykvm.targets.linux import facts, log
 from pykvm.targets.linux.machines.platform import Platform, Tables
 from pykvm.targets.linux.procs import tasks, user
@@ -80,7 +81,7 @@ class Linux(Target):
     def facts(self, parts: Parts) -> dict[str, Any]:
         return facts.facts(self, parts)
 
-    copies = {"kinfo_proc2": {"pid": lambda p: p.p_pid, "paddr": lambda p: p.p_paddr}}
+    copies = {"kinfo_proc2": kinfo2.COPIES}
 
     def record_struct(self, parts: Parts, two: bool) -> Struct:
         return self.types.struct("kinfo_proc2")

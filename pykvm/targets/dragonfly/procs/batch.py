@@ -9,14 +9,14 @@ from pykvm.errors import KvmError
 from pykvm.targets.base import Parts
 from pykvm.targets.common import batch
 from pykvm.targets.common.columns import Columns
-from pykvm.targets.dragonfly.procs import ids, lists, sizes, state, usage
+from pykvm.targets.dragonfly.procs import ids, kinfo2, lists, sizes, state, usage
 from pykvm.types import layout
 from pykvm.types.layout import Struct
 
 if TYPE_CHECKING:
     from pykvm.targets.dragonfly.kernel import DragonFly
 
-SOURCES = (ids, state, usage, sizes)
+SOURCES = (ids, state, usage, sizes, kinfo2)
 KEYS = ("proc", "paddr", "every", "lwps", "lwp", "td", "single")
 LWPS = ("lwps", "lwp")
 

@@ -83,11 +83,11 @@ def rusages(batch: Batch) -> dict[str, Sequence[Any]]:
     return {
         "ru": integers(batch, batch["proc"], "proc", [f"p_ru.{name}" for name in RUSAGE], signed=True),
         "cru": integers(batch, batch["proc"], "proc", [f"p_cru.{name}" for name in RUSAGE], signed=True),
-        "lwp_ru": [_added([next(rows) for _ in group]) for group in batch["lwps"]],
+        "lwp_ru": [added([next(rows) for _ in group]) for group in batch["lwps"]],
     }
 
 
-def _added(rows: Sequence[Row | None]) -> Row | None:
+def added(rows: Sequence[Row | None]) -> Row | None:
     """ruadd(): ru_maxrss is the largest, the others are sums."""
     if not rows or None in rows:
         return None
@@ -100,16 +100,22 @@ def _added(rows: Sequence[Row | None]) -> Row | None:
     return tuple(added)
 
 
-def seconds(batch: Batch) -> dict[str, Sequence[Any]]:
-    """User and system time, as ps(1) counts it: without that of interrupts. A single lwp has its own only."""
-    utime: list[float | None] = []
-    stime: list[float | None] = []
+def used(batch: Batch) -> dict[str, Sequence[Any]]:
+    """User and system time in microseconds, as ps(1) counts it: without that of interrupts. A single lwp has its own
+    only."""
+    utime: list[int | None] = []
+    stime: list[int | None] = []
     for single, row, ru in zip(batch["single"], batch["all_ticks"], batch["ru"], strict=True):
-        used = (0,) * len(TIMES) if single else ru
-        known = row is not None and used is not None
-        utime.append(used[0] + (used[1] + row[0]) / MICRO if known else None)
-        stime.append(used[2] + (used[3] + row[1]) / MICRO if known else None)
-    return {"utime": utime, "stime": stime}
+        before = (0,) * len(TIMES) if single else ru
+        known = row is not None and before is not None
+        utime.append(before[0] * MICRO + before[1] + row[0] if known else None)
+        stime.append(before[2] * MICRO + before[3] + row[1] if known else None)
+    return {"utime_us": utime, "stime_us": stime}
+
+
+def seconds(batch: Batch) -> dict[str, Sequence[Any]]:
+    """The same in seconds."""
+    return {name: [None if t is None else t / MICRO for t in batch[f"{name}_us"]] for name in ("utime", "stime")}
 
 
 def start(batch: Batch) -> dict[str, Sequence[Any]]:
@@ -122,6 +128,7 @@ MAKERS = {
     "ticks all_ticks": ticks,
     "estimates estcpu": estimates,
     "ru cru lwp_ru": rusages,
+    "utime_us stime_us": used,
     "utime stime": seconds,
     "start_time": start,
 }

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 from pykvm.targets.base import Parts
 from pykvm.targets.common import batch
 from pykvm.targets.common.columns import Columns, Member
-from pykvm.targets.freebsd.procs import ids, lists, names, perthread, signals, sizes, state, times
+from pykvm.targets.freebsd.procs import ids, kinfo2, lists, names, perthread, signals, sizes, state, times
 
 if TYPE_CHECKING:
     from pykvm.targets.freebsd.kernel import FreeBSD
 
-SOURCES = (ids, state, signals, names, sizes, times)
+SOURCES = (ids, state, signals, names, sizes, times, kinfo2)
 
 
 def _threads(rows: Batch) -> dict[str, Sequence[Any]]:

@@ -1,9 +1,9 @@
-"""A process or thread of FreeBSD, as a record: a kinfo_proc."""
+"""A process or thread of FreeBSD, as a record: a kinfo_proc or a kinfo_proc2."""
 
 from __future__ import annotations
 
 from pykvm.targets.common.record import Records, RowRecord, attribute
-from pykvm.targets.freebsd.procs import kinfo
+from pykvm.targets.freebsd.procs import kinfo, kinfo2
 from pykvm.targets.freebsd.procs.batch import Batch
 
 
@@ -14,8 +14,15 @@ class KinfoProcs(Records[Batch]):
         return kinfo.pack(self.batch, self.layout)
 
 
+class KinfoProcs2(Records[Batch]):
+    """The same as kinfo_proc2."""
+
+    def pack(self) -> bytearray:
+        return kinfo2.pack(self.batch, self.layout)
+
+
 class FreeBSDProcess(RowRecord):
-    """A kinfo_proc."""
+    """A kinfo_proc, or a kinfo_proc2: a row of a batch either way."""
 
     __slots__ = ()
     flags = attribute("ki_flag")

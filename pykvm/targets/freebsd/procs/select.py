@@ -1,44 +1,60 @@
-"""kvm_getprocs(3) on FreeBSD, and the threads of one process."""
+"""kvm_getprocs(3) and kvm_getproc2(3) on FreeBSD, and the threads of one process."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from pykvm import constants as k
 from pykvm.records import ProcessRecord, text
 from pykvm.targets.base import Parts, Thread
-from pykvm.targets.common import select
+from pykvm.targets.common import kinfo2, select
+from pykvm.targets.common.record import Records
 from pykvm.targets.freebsd.procs.batch import Batch
 from pykvm.targets.freebsd.procs.numbers import P_KPROC
-from pykvm.targets.freebsd.procs.record import FreeBSDProcess, KinfoProcs
+from pykvm.targets.freebsd.procs.record import FreeBSDProcess, KinfoProcs, KinfoProcs2
 from pykvm.types import layout
 from pykvm.types.layout import Struct
 
 if TYPE_CHECKING:
     from pykvm.targets.freebsd.kernel import FreeBSD
 
+THREADS = k.KERN_PROC_INC_THREAD | k.KERN_PROC_SHOW_THREADS
+
 
 def getprocs(target: FreeBSD, parts: Parts, op: int, arg: int) -> list[ProcessRecord]:
     """One record a process; with KERN_PROC_INC_THREAD one a thread instead, with KERN_PROC_SHOW_THREADS its threads'
     behind each process's. (FreeBSD's library gives threads for KERN_PROC_ALL on a dump.)"""
-    plain = op & ~(k.KERN_PROC_INC_THREAD | k.KERN_PROC_SHOW_THREADS)
-    select.check("kvm_getprocs", op if op < 0 else plain, None)
+    select.check("kvm_getprocs", op if op < 0 else op & ~THREADS, None)
+    return _chosen(target, parts, op, arg, partial(_records, KinfoProcs, structure(target), None))
+
+
+def getproc2(target: FreeBSD, parts: Parts, op: int, arg: int, elemsize: int | None) -> list[ProcessRecord]:
+    """The same as kinfo_proc2, `elemsize` bytes of each in bytes(p)."""
+    select.check("kvm_getproc2", op if op < 0 else op & ~THREADS, elemsize)
+    return _chosen(target, parts, op, arg, partial(_records, KinfoProcs2, kinfo2.structure(target), elemsize))
+
+
+def _records(kind: type[Records[Batch]], struct: Struct, length: int | None, batch: Batch) -> list[ProcessRecord]:
+    records = kind(batch, struct)
+    return [FreeBSDProcess(records, i, length) for i in range(len(batch))]
+
+
+def _chosen(
+    target: FreeBSD, parts: Parts, op: int, arg: int, records: Callable[[Batch], list[ProcessRecord]]
+) -> list[ProcessRecord]:
+    plain = op & ~THREADS
     everyone = Batch.of(target, parts)
     chosen = everyone.choose(select.places(everyone, plain, arg, "flags", P_KPROC))
-    struct = structure(target)
     if op == plain:
-        return _records(chosen, struct)
-    found: list[ProcessRecord] = _records(chosen.threads(), struct)
+        return records(chosen)
+    found = records(chosen.threads())
     if op & k.KERN_PROC_SHOW_THREADS:
         each = iter(found)
-        pairs = zip(_records(chosen, struct), chosen["tds"], strict=True)
+        pairs = zip(records(chosen), chosen["tds"], strict=True)
         return [record for process, tds in pairs for record in (process, *(next(each) for _ in tds))]
     return found
-
-
-def _records(batch: Batch, struct: Struct) -> list[ProcessRecord]:
-    records = KinfoProcs(batch, struct)
-    return [FreeBSDProcess(records, i) for i in range(len(batch))]
 
 
 def structure(target: FreeBSD) -> Struct:
