@@ -19,7 +19,10 @@ def kvm_getprocs(kd: Kvm, op: int, arg: int) -> list[ProcessRecord] | None:
 
 
 def kvm_getproc2(kd: Kvm, op: int, arg: int, elemsize: int | None = None) -> list[ProcessRecord] | None:
-    """As kvm_getprocs, as struct kinfo_proc2, of which bytes(p) has the first elemsize bytes (None: all)."""
+    """As kvm_getprocs, as struct kinfo_proc2, of which bytes(p) has the first elemsize bytes (None: all).
+
+    Systems that have no such structure have MirBSD's, in their own byte order; members for what they do not have are 0.
+    """
     return attempt(kd, "kvm_getproc2", lambda: kd.target.getproc2(kd.parts, index(op), index(arg), elemsize))
 
 

@@ -245,3 +245,21 @@ def test_ps_of_threads(real: Find, capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["ps", "-H", "-p", "800", "--json", *flags]) == 0
     (row,) = json.loads(capfd.readouterr().out)
     assert (row["pid"], row["thread"]["tid"], row["thread"]["name"]) == (800, 100670, "sysctl")
+
+
+def test_kinfo_proc2(dump: Any) -> None:
+    """The neutral record says what the running kernel said in its own."""
+    kd, truth, _ = dump
+    records = pykvm.kvm_getproc2(kd, k.KERN_PROC_KTHREAD, 0)
+    assert len(records) == len(truth["kern_proc_proc"]) > 20
+    for q, t in zip(records, truth["kern_proc_proc"], strict=True):
+        same = "pid ppid sid uid ruid svuid rgid svgid jobc xstat acflag traceflag".split()
+        assert [getattr(q, f"p_{name}") for name in same] == [t[f"ki_{name}"] for name in same]
+        assert (q.p__pgid, hex(q.p_paddr), hex(q.p_vmspace)) == (t["ki_pgid"], t["ki_paddr"], t["ki_vmspace"])
+        assert (q.p_comm.decode(), q.p_login.decode()) == (t["ki_comm"], t["ki_login"])
+        assert (q.p_ustart_sec, q.p_ustart_usec) == (t["ki_start"]["tv_sec"], t["ki_start"]["tv_usec"])
+        assert (q.p_vm_ssize, q.p_vm_tsize, q.p_vm_dsize) == (t["ki_ssize"], t["ki_tsize"], t["ki_dsize"])
+        assert q.p_eflag == t["ki_kiflag"] & 3
+        # What the truth cannot say: SIGCHLD, and the limit that nobody has lowered below the machine's memory.
+        assert q.p_exitsig in (0, 20)
+        assert q.p_rlim_rss_cur > 1 << 20 or t["ki_stat"] == 5
