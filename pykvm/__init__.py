@@ -6,6 +6,7 @@ from pykvm.cptime import kvm_getcptime
 from pykvm.dump import kvm_dump_inval, kvm_dump_mkheader, kvm_dump_wrtheader
 from pykvm.errors import AddressError, FormatError, KvmError
 from pykvm.files import kvm_getfiles
+from pykvm.hostlib import native_libkvm
 from pykvm.kerndisp import kvm_kerndisp
 from pykvm.loadavg import kvm_getloadavg
 from pykvm.native import kvm_native
@@ -113,4 +114,5 @@ __all__ = [
     "kvm_read_zpcpu",
     "kvm_walk_pages",
     "kvm_write",
+    "native_libkvm",
 ]
