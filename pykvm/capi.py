@@ -6,8 +6,14 @@ leaves Python.
 
 from __future__ import annotations
 
+import atexit
+import gc
+import io
+import itertools
+import os
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import pykvm
@@ -20,8 +26,10 @@ Answer = Callable[[Any], None]
 
 # The handles that C has, by number. Numbers are not used again.
 _handles: dict[int, Kvm] = {}
-_last = 0
+_numbers = itertools.count(1)
 WORD = struct.Struct("P")
+MAX_ELEMSIZE = 1 << 16  # as kvm_getproc2's
+PID_MEMBERS = ("kp_proc.p_pid", "p_pid", "ki_pid", "kp_pid")
 UNKNOWN_NICE = -128
 MICRO = 10**6
 
@@ -30,8 +38,15 @@ def attach(address: int) -> None:
     """Fill in a struct pk_capi."""
     capi = ffi.cast("pk_capi *", address)
     capi.call = lib.pk_capi_call
-    capi.read = ffi.addressof(lib, "pk_space_read")
     capi.version = lib.PK_CAPI_VERSION
+    atexit.register(_detach, capi)
+
+
+def _detach(capi: Any) -> None:
+    """The program's Python ends before the program: nothing is asked any more, but memory can still be read."""
+    capi.version = 0
+    for kd in _handles.values():
+        kd.outlive()
 
 
 @ffi.def_extern()  # type: ignore[untyped-decorator]
@@ -67,8 +82,27 @@ def _handle(call: Any) -> Kvm:
     return kd
 
 
+def _raw(pointer: Any) -> bytes | None:
+    return None if pointer == ffi.NULL else bytes(ffi.string(pointer))
+
+
 def _text(pointer: Any) -> str | None:
-    return None if pointer == ffi.NULL else bytes(ffi.string(pointer)).decode("utf-8", "surrogateescape")
+    raw = _raw(pointer)
+    return None if raw is None else raw.decode("utf-8", "surrogateescape")
+
+
+@contextmanager
+def _noting(call: Any, kd: Kvm) -> Iterator[None]:
+    """Around a call that may leave a message although it does not fail."""
+    before, kd.message = kd.message, ""
+    try:
+        yield
+    finally:
+        if kd.message:
+            _fail(call, kd.message, kd.soft)
+            call.status = 0
+        else:
+            kd.message = before
 
 
 def _give(call: Any, data: bytes, count: int) -> None:
@@ -84,8 +118,7 @@ def _give(call: Any, data: bytes, count: int) -> None:
 
 
 def _open(call: Any) -> None:
-    global _last
-    kernel, core, swap = (_text(pointer) for pointer in call.text)
+    kernel, core, swap = (None if raw is None else os.fsdecode(raw) for raw in map(_raw, call.text))
     errbuf = bytearray(ERRBUF)
     if call.number[1]:
         resolver = None if call.function == ffi.NULL else _resolver(call.function)
@@ -95,9 +128,14 @@ def _open(call: Any) -> None:
     if kd is None:
         _fail(call, errbuf.split(b"\0")[0].decode("utf-8", "surrogateescape"), False)
         return
-    _last += 1
-    _handles[_last] = kd
-    call.count, call.space = _last, kd.space
+    number = next(_numbers)
+    _handles[number] = kd
+    call.count = number
+    _give_space(call, kd)
+
+
+def _give_space(call: Any, kd: Kvm) -> None:
+    call.space, call.read = kd.space, ffi.addressof(lib, "pk_space_read")
 
 
 def _resolver(function: Any) -> Callable[[str], int | None]:
@@ -115,6 +153,10 @@ def _close(call: Any) -> None:
     kd = _handles.pop(call.handle, None)
     if kd is not None:
         kd.close()
+        del kd
+        # What a handle was made of refers to itself in circles, and keeps the dump open and mapped. A C program makes
+        # next to no garbage of Python's, so that it would stay.
+        gc.collect()
 
 
 # -- memory -----------------------------------------------------------------------------------------------------------
@@ -142,23 +184,16 @@ def _nlist(call: Any) -> None:
     kd = _handle(call)
     names = ffi.cast("const char **", call.data)
     entries = [pykvm.Nlist(_text(names[i])) for i in range(call.size)]
-    message = kd.message
-    if pykvm.kvm_nlist(kd, entries) < 0:
-        _tell(call, kd, True)
+    with _noting(call, kd):  # why a name could not be told
+        missing = pykvm.kvm_nlist(kd, entries)
+    if missing < 0:
+        call.status = -1
         return
     found = ffi.new("pk_name[]", call.size)
     for one, entry in zip(found, entries, strict=True):
         one.value, one.type, one.other, one.desc = entry.n_value, entry.n_type, entry.n_other, entry.n_desc
         one.missing = not entry.n_type and not entry.n_value
     _give(call, bytes(ffi.buffer(found)), len(entries))
-    if kd.message != message:  # why a name could not be told
-        _note(call, kd)
-
-
-def _note(call: Any, kd: Kvm) -> None:
-    """A message of a call that did not fail."""
-    _fail(call, kd.message, True)
-    call.status = 0
 
 
 def _walk(call: Any) -> None:
@@ -171,24 +206,20 @@ def _walk(call: Any) -> None:
             setattr(page, name, value)
         return int(callback(page, closure))
 
-    message, kd.message = kd.message, ""
-    call.count = pykvm.kvm_walk_pages(kd, show, call.closure)
-    if kd.message:
-        _note(call, kd)
-    else:
-        kd.message = message
+    with _noting(call, kd):
+        call.count = pykvm.kvm_walk_pages(kd, show, call.closure)
 
 
 def _dump(call: Any) -> None:
     kd, name = _handle(call), _text(call.text[0])
     if name == "kvm_dump_mkheader":
-        call.count = pykvm.kvm_dump_mkheader(kd, call.number[0])
-        call.space = kd.space
+        try:
+            call.count = pykvm.kvm_dump_mkheader(kd, call.number[0])
+        finally:
+            _give_space(call, kd)
     elif name == "kvm_dump_inval":
         call.count = pykvm.kvm_dump_inval(kd)
     else:
-        import io
-
         out = io.BytesIO()
         call.count = pykvm.kvm_dump_wrtheader(kd, out, call.number[0])
         if call.count >= 0:
@@ -204,6 +235,8 @@ def _records(call: Any, records: Sequence[Any] | None, kd: Kvm, size: int | None
     if records is None:
         _tell(call, kd, True)
         return
+    if size is not None and not 0 < size <= MAX_ELEMSIZE:
+        raise KvmError(f"elemsize {size}: Invalid argument")
     data = (bytes(record) for record in records)
     if size is not None:
         data = (one[:size].ljust(size, b"\0") for one in data)
@@ -278,16 +311,15 @@ def _vector(call: Any) -> None:
     kd = _handle(call)
     struct_of = kd.target.record_struct(kd.parts, bool(call.number[0]))
     size = min(call.size, struct_of.size) if call.size else struct_of.size
-    raw = bytes(ffi.buffer(ffi.cast("char *", call.data), size)).ljust(struct_of.size, b"\0")
-    record = kd.target.record_of(raw, struct_of)
+    raw = bytes(ffi.buffer(ffi.cast("char *", call.data), size))
+    record = kd.target.record_of(raw.ljust(struct_of.size, b"\0"), struct_of)
+    if size < struct_of.size:
+        record = _whole(kd, record, size, bool(call.number[0]))
     ask = pykvm.kvm_getenvv if call.number[1] else pykvm.kvm_getargv
-    message, kd.message = kd.message, ""
-    words = ask(kd, record, call.number[2])
+    with _noting(call, kd):
+        words = ask(kd, record, call.number[2])
     if words is None:
         call.count = -1
-        if kd.message:
-            _fail(call, kd.message, kd.soft)
-        kd.message = kd.message or message
         return
     table = (len(words) + 1) * WORD.size
     where = call.room(call, table + sum(len(word) + 1 for word in words))
@@ -301,6 +333,24 @@ def _vector(call: Any) -> None:
     block = b"".join(WORD.pack(place) for place in (*places, 0)) + b"".join(word + b"\0" for word in words)
     ffi.memmove(where, block, len(block))
     call.count = len(words)
+
+
+def _whole(kd: Kvm, record: ProcessRecord, size: int, two: bool) -> ProcessRecord:
+    """The record of which a program asked for the first `size` bytes only: the process with the number in them."""
+    struct_of = kd.target.record_struct(kd.parts, two)
+    member = next(name for name in PID_MEMBERS if name in struct_of)
+    at = struct_of.field(member)
+    if size < at.offset + at.size:
+        raise KvmError(f"a record of {size} bytes does not tell its process: {member} is at {at.offset}")
+    pid = record.pid
+    found = (
+        kd.target.getproc2(kd.parts, pykvm.KERN_PROC_PID, pid, None)
+        if two
+        else kd.target.getprocs(kd.parts, pykvm.KERN_PROC_PID, pid)
+    )
+    if not found:
+        raise KvmError(f"process {pid}: there is none")
+    return found[0]
 
 
 # -- figures ----------------------------------------------------------------------------------------------------------
@@ -329,12 +379,9 @@ NUMBERS: dict[str, Callable[[Kvm, int], int]] = {
 def _number(call: Any) -> None:
     """Signed, as C takes it from the call."""
     kd = _handle(call)
-    message, kd.message = kd.message, ""
-    value = NUMBERS[_text(call.text[0]) or ""](kd, call.number[0]) & (1 << 64) - 1
+    with _noting(call, kd):
+        value = NUMBERS[_text(call.text[0]) or ""](kd, call.number[0]) & (1 << 64) - 1
     call.count = value - (1 << 64 if value >> 63 else 0)
-    if kd.message:
-        _note(call, kd)
-    kd.message = kd.message or message
 
 
 def _getpcpu(call: Any) -> None:

@@ -79,6 +79,11 @@ class Memory:
         """The core's pk_space that memory is read through, for C; NULL if there is none."""
         return ffi.NULL if self._space is None else self._space
 
+    def outlive(self) -> None:
+        """Keep what memory is read through for good, for C that goes on reading when Python has ended."""
+        if self._space is not None:
+            ffi.gc(self._space, None)
+
     def detach(self) -> None:
         """Make every further access say that the handle is closed."""
         self._closed = True

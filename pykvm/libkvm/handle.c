@@ -31,6 +31,17 @@ void libkvm_report(kvm_t *kd, const char *message, int soft)
 	pthread_mutex_unlock(&kd->lock);
 }
 
+void libkvm_refuse(kvm_t *kd, const char *what)
+{
+	char message[128];
+
+	if (kd != NULL) {
+		snprintf(message, sizeof(message), "%s: %s", what, strerror(EINVAL));
+		libkvm_report(kd, message, 0);
+	}
+	errno = EINVAL;
+}
+
 int libkvm_ask(kvm_t *kd, uint32_t op, pk_call *call)
 {
 	char message[LIBKVM_ERRBUF];
@@ -101,6 +112,7 @@ static kvm_t *opened(kvm_t *kd, pk_call *call, char *errbuf)
 	if (libkvm_ask(kd, PK_CALL_OPEN, call) == 0) {
 		kd->number = (uint64_t)call->count;
 		kd->space = call->space;
+		kd->read = call->read;
 		return kd;
 	}
 	if (errbuf != NULL)

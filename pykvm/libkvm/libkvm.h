@@ -28,13 +28,16 @@ _Static_assert(offsetof(struct kvm_page, kp_len) == offsetof(pk_kvm_page, kp_len
 /* Results that a handle keeps until they are asked for again. */
 enum libkvm_slot { SLOT_PROCS, SLOT_PROCS2, SLOT_ARGV, SLOT_ENVV, SLOT_FILES, SLOT_INFO, SLOT_RECORDS, SLOTS };
 
+typedef uint64_t libkvm_read(pk_space *, uint64_t, void *, uint64_t, pk_fault *);
+
 struct __kvm {
 	uint64_t	 number;	/* Python's, of its handle */
 	pk_space	*space;		/* what memory is read through; NULL: there is none */
+	libkvm_read	*read;		/* of the core: reads must be short */
 	char		*program;	/* kvm_open's errstr, or NULL */
 	pthread_mutex_t	 lock;		/* of what follows; never held while Python works */
 	void		*kept[SLOTS];
-	size_t		 elemsize;	/* of kvm_getproc2's records; 0: never asked for */
+	size_t		 elemsize[2];	/* of kvm_getprocs' and kvm_getproc2's records; 0: all of them */
 	char		 message[LIBKVM_ERRBUF];
 };
 
@@ -47,6 +50,8 @@ int libkvm_ask(kvm_t *kd, uint32_t op, pk_call *call);
 void libkvm_blank(pk_call *call);
 /* Keep a message for kvm_geterr(3), or print it: Sun's errstr rule. */
 void libkvm_report(kvm_t *kd, const char *message, int soft);
+/* A call that cannot be: errno is EINVAL, and so says the handle, if it is one. */
+void libkvm_refuse(kvm_t *kd, const char *what);
 /* Keep a result instead of the one before. */
 void *libkvm_keep(kvm_t *kd, enum libkvm_slot slot, void *result);
 

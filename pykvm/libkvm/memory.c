@@ -6,44 +6,53 @@
 
 #include "libkvm.h"
 
-ssize_t kvm_read2(kvm_t *kd, kvaddr_t addr, void *buf, size_t n)
+/* Say why a read failed; fault NULL: nothing can be read. What has a translation but no memory ends a read as the end
+   of the file does. */
+static __attribute__((noinline)) ssize_t failed(kvm_t *kd, kvaddr_t addr, uint64_t done, pk_fault *fault)
 {
-	pk_fault fault = { 0 };
-	uint64_t done = 0;
 	pk_call call;
 
-	if (kd == NULL || n > SSIZE_MAX) {
-		errno = EINVAL;
-		return -1;
-	}
-	if (kd->space != NULL) {
-		char message[LIBKVM_ERRBUF];
-		const pk_capi *capi = libkvm_capi(message);
-
-		done = capi->read(kd->space, addr, buf, n, &fault);
-		if (fault.status == PK_OK || fault.status == PK_EEOF)
-			return (ssize_t)done;
-	}
 	libkvm_blank(&call);
-	call.data = kd->space == NULL ? NULL : &fault;
+	call.data = fault;
 	call.number[0] = (int64_t)addr;
 	call.number[1] = (int64_t)done;
 	libkvm_ask(kd, PK_CALL_FAULT, &call);
-	/* What has a translation but no memory ends the read as the end of the file does. */
-	return fault.status == PK_EPHYS || fault.status == PK_EIO ? (ssize_t)done : -1;
+	return fault != NULL && (fault->status == PK_EPHYS || fault->status == PK_EIO) ? (ssize_t)done : -1;
+}
+
+static inline ssize_t read_memory(kvm_t *kd, kvaddr_t addr, void *buf, size_t n)
+{
+	pk_fault fault;
+	uint64_t done;
+
+	if (kd == NULL || n > SSIZE_MAX || (buf == NULL && n > 0)) {
+		libkvm_refuse(kd, "kvm_read");
+		return -1;
+	}
+	if (kd->space == NULL)
+		return failed(kd, addr, 0, NULL);
+	done = kd->read(kd->space, addr, buf, n, &fault);
+	if (fault.status == PK_OK || fault.status == PK_EEOF)
+		return (ssize_t)done;
+	return failed(kd, addr, done, &fault);
+}
+
+ssize_t kvm_read2(kvm_t *kd, kvaddr_t addr, void *buf, size_t n)
+{
+	return read_memory(kd, addr, buf, n);
 }
 
 ssize_t kvm_read(kvm_t *kd, unsigned long addr, void *buf, size_t n)
 {
-	return kvm_read2(kd, addr, buf, n);
+	return read_memory(kd, addr, buf, n);
 }
 
 ssize_t kvm_write(kvm_t *kd, unsigned long addr, const void *buf, size_t n)
 {
 	pk_call call;
 
-	if (kd == NULL || n > SSIZE_MAX) {
-		errno = EINVAL;
+	if (kd == NULL || n > SSIZE_MAX || (buf == NULL && n > 0)) {
+		libkvm_refuse(kd, "kvm_write");
 		return -1;
 	}
 	libkvm_blank(&call);
@@ -72,7 +81,7 @@ int kvm_nlist(kvm_t *kd, struct nlist *nl)
 	int missing = 0;
 
 	if (kd == NULL || nl == NULL) {
-		errno = EINVAL;
+		libkvm_refuse(kd, "kvm_nlist");
 		return -1;
 	}
 	while (nl[count].n_name != NULL && nl[count].n_name[0] != '\0')
@@ -101,7 +110,7 @@ int kvm_nlist2(kvm_t *kd, struct kvm_nlist *nl)
 	int missing = 0;
 
 	if (kd == NULL || nl == NULL) {
-		errno = EINVAL;
+		libkvm_refuse(kd, "kvm_nlist2");
 		return -1;
 	}
 	while (nl[count].n_name != NULL && nl[count].n_name[0] != '\0')
@@ -127,7 +136,7 @@ int kvm_walk_pages(kvm_t *kd, kvm_walk_pages_cb_t *callback, void *closure)
 	pk_call call;
 
 	if (kd == NULL || callback == NULL) {
-		errno = EINVAL;
+		libkvm_refuse(kd, "kvm_walk_pages");
 		return 0;
 	}
 	libkvm_blank(&call);
@@ -141,16 +150,16 @@ int kvm_dump_mkheader(kvm_t *kd, off_t offset)
 	pk_call call;
 
 	if (kd == NULL) {
-		errno = EINVAL;
+		libkvm_refuse(kd, "kvm_dump_mkheader");
 		return -1;
 	}
 	libkvm_blank(&call);
 	call.text[0] = "kvm_dump_mkheader";
 	call.number[0] = offset;
-	if (libkvm_ask(kd, PK_CALL_DUMP, &call) != 0)
-		return -1;
-	kd->space = call.space;	/* there is memory now */
-	return (int)call.count;
+	const int failed = libkvm_ask(kd, PK_CALL_DUMP, &call);
+	kd->space = call.space;	/* there may be memory now, or another */
+	kd->read = call.read;
+	return failed ? -1 : (int)call.count;
 }
 
 int kvm_dump_wrtheader(kvm_t *kd, FILE *fp, int dumpsize)
@@ -159,7 +168,7 @@ int kvm_dump_wrtheader(kvm_t *kd, FILE *fp, int dumpsize)
 	int written = -1;
 
 	if (kd == NULL || fp == NULL) {
-		errno = EINVAL;
+		libkvm_refuse(kd, "kvm_dump_wrtheader");
 		return -1;
 	}
 	libkvm_blank(&call);
@@ -180,7 +189,7 @@ int kvm_dump_inval(kvm_t *kd)
 	pk_call call;
 
 	if (kd == NULL) {
-		errno = EINVAL;
+		libkvm_refuse(kd, "kvm_dump_inval");
 		return -1;
 	}
 	libkvm_blank(&call);

@@ -8,6 +8,8 @@
 
 #include <dlfcn.h>
 #include <locale.h>
+#include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 
 #include "libkvm.h"
@@ -50,25 +52,37 @@ static const struct {
 /* One for the process, as Python is. */
 static pthread_mutex_t starting = PTHREAD_MUTEX_INITIALIZER;
 static pk_capi capi;
+static atomic_int ready;	/* capi is filled in */
+static int own;			/* Python was started here */
 static libkvm_gil forking;
+static char directory[1024];	/* where the package is that this file belongs to */
 
-/* Our own Python must survive fork(2) by a program that does not know of it: no thread may be inside of it then. */
+/* No thread may be about to start Python at a fork(2), or inside of our own, which the program does not know of. */
 static void before_fork(void)
 {
-	forking = py.PyGILState_Ensure();
-	py.PyOS_BeforeFork();
+	pthread_mutex_lock(&starting);
+	if (own) {
+		forking = py.PyGILState_Ensure();
+		py.PyOS_BeforeFork();
+	}
 }
 
 static void after_fork_parent(void)
 {
-	py.PyOS_AfterFork_Parent();
-	py.PyGILState_Release(forking);
+	if (own) {
+		py.PyOS_AfterFork_Parent();
+		py.PyGILState_Release(forking);
+	}
+	pthread_mutex_unlock(&starting);
 }
 
 static void after_fork_child(void)
 {
-	py.PyOS_AfterFork_Child();
-	py.PyGILState_Release(forking);
+	if (own) {
+		py.PyOS_AfterFork_Child();
+		py.PyGILState_Release(forking);
+	}
+	pthread_mutex_unlock(&starting);
 }
 
 static int find_functions(void *library, char *message)
@@ -85,13 +99,18 @@ static int find_functions(void *library, char *message)
 	return 1;
 }
 
-/* Start a Python of our own. It changes the locale for a while, which is put back. */
-static int start(char *message)
+/* Start a Python of our own. It changes the locale for a while, and takes over SIGINT: both are put back. */
+static int start(void *library, char *message)
 {
 	char *locale = setlocale(LC_CTYPE, NULL);
+	int *utf8 = dlsym(library, "Py_UTF8Mode");
+	struct sigaction interrupt;
 
 	if (locale != NULL)
 		locale = strdup(locale);
+	const int interrupts = sigaction(SIGINT, NULL, &interrupt) == 0;
+	if (utf8 != NULL)
+		*utf8 = 1;	/* names of files are UTF-8 in every locale */
 	py.Py_InitializeEx(0);	/* without signal handlers */
 	if (locale != NULL) {
 		setlocale(LC_CTYPE, locale);
@@ -101,7 +120,9 @@ static int start(char *message)
 		snprintf(message, LIBKVM_ERRBUF, "libkvm: Python cannot be started");
 		return 0;
 	}
-	pthread_atfork(before_fork, after_fork_parent, after_fork_child);
+	own = 1;
+	if (interrupts)
+		sigaction(SIGINT, &interrupt, NULL);
 	py.PyEval_SaveThread();	/* every thread that calls takes the lock for itself */
 	return 1;
 }
@@ -113,12 +134,11 @@ static void hexadecimal(char *out, const char *text)
 	*out = '\0';
 }
 
-/* Where the package is that this file belongs to: it lies in pykvm/libkvm/. */
-static void package(char *directory, size_t size)
+/* This file lies in pykvm/libkvm/. Its path may be relative, so it is taken before the program goes elsewhere. */
+static __attribute__((constructor)) void package(void)
 {
 	Dl_info info;
 
-	directory[0] = '\0';
 	if (dladdr((void *)&capi, &info) == 0 || info.dli_fname == NULL)
 		return;
 	char *path = realpath(info.dli_fname, NULL);
@@ -131,44 +151,48 @@ static void package(char *directory, size_t size)
 			break;
 		*slash = '\0';
 	}
-	snprintf(directory, size, "%s", path);
+	if (strlen(path) < sizeof(directory))
+		strcpy(directory, path);
 	free(path);
 }
 
 /* Let Python fill in capi. Paths are spelled in hexadecimal: they may have any characters. */
-static void attach(int own, char *message)
+static void attach(char *message)
 {
+	/* The package is taken from where this library is, unless the program's Python has loaded it before; what it
+	   needs (cffi ...) from the program's places first. */
 	static const char code[] =
-	    "import sys\n"
+	    "import sys, os\n"
 	    "why = ''\n"
 	    "try:\n"
-	    "    paths = [bytes.fromhex(p).decode('utf-8', 'surrogateescape') for p in ('%s', '%s', '%s')]\n"
-	    "    paths = [p for p in dict.fromkeys(paths) if p and p not in sys.path]\n"
-	    "    if %d:\n"
-	    "        sys.path[:0] = paths\n"
-	    "    try:\n"
-	    "        from pykvm import capi\n"
-	    "    except ImportError:\n"
-	    "        if %d:\n"
+	    "    paths = [os.fsdecode(bytes.fromhex(p)) for p in ('%s', '%s', '%s')]\n"
+	    "    sys.path += [p for p in dict.fromkeys(paths) if p and p not in sys.path]\n"
+	    "    init = os.path.join(paths[0], 'pykvm', '__init__.py')\n"
+	    "    if 'pykvm' not in sys.modules and os.path.exists(init):\n"
+	    "        from importlib import util\n"
+	    "        spec = util.spec_from_file_location('pykvm', init)\n"
+	    "        sys.modules['pykvm'] = util.module_from_spec(spec)\n"
+	    "        try:\n"
+	    "            spec.loader.exec_module(sys.modules['pykvm'])\n"
+	    "        except BaseException:\n"
+	    "            del sys.modules['pykvm']\n"
 	    "            raise\n"
-	    "        sys.path += paths\n"
-	    "        from pykvm import capi\n"
+	    "    from pykvm import capi\n"
 	    "    capi.attach(%llu)\n"
 	    "except BaseException as e:\n"
 	    "    why = f'{type(e).__name__}: {e}'\n";
-	char directory[1024], paths[3][2 * 1024 + 1];
+	char paths[3][2 * 1024 + 1];
 	char *script;
 	libkvm_gil state = py.PyGILState_Ensure();
 	void *module = py.PyImport_AddModule("_libkvm_start");
 	void *names = module == NULL ? NULL : py.PyModule_GetDict(module);
 	void *done = NULL;
 
-	package(directory, sizeof(directory));
 	hexadecimal(paths[0], directory);
 	hexadecimal(paths[1], LIBKVM_PURELIB);
 	hexadecimal(paths[2], LIBKVM_PLATLIB);
 	if (names != NULL &&
-	    asprintf(&script, code, paths[0], paths[1], paths[2], own, own, (unsigned long long)(uintptr_t)&capi) >= 0) {
+	    asprintf(&script, code, paths[0], paths[1], paths[2], (unsigned long long)(uintptr_t)&capi) >= 0) {
 		done = py.PyRun_String(script, FILE_INPUT, names, names);
 		free(script);
 	}
@@ -190,9 +214,11 @@ static void attach(int own, char *message)
 
 static int begin(char *message)
 {
+	static int watching;
 	void *library = RTLD_DEFAULT;
-	int own = 0;
 
+	if (!watching)
+		watching = pthread_atfork(before_fork, after_fork_parent, after_fork_child) == 0;
 	if (dlsym(RTLD_DEFAULT, "Py_IsInitialized") == NULL) {
 		/* Globally: extensions need its names. */
 		library = dlopen(LIBKVM_PYTHON, RTLD_NOW | RTLD_GLOBAL);
@@ -205,22 +231,26 @@ static int begin(char *message)
 	}
 	if (!find_functions(library, message))
 		return 0;
-	if (!py.Py_IsInitialized()) {
-		own = 1;
-		if (!start(message))
-			return 0;
-	}
-	attach(own, message);
+	if (!py.Py_IsInitialized() && !start(library, message))
+		return 0;
+	attach(message);
 	return capi.version == PK_CAPI_VERSION;
 }
 
 const pk_capi *libkvm_capi(char message[LIBKVM_ERRBUF])
 {
-	int ready;
-
-	pthread_mutex_lock(&starting);
 	message[0] = '\0';
-	ready = capi.version == PK_CAPI_VERSION || begin(message);
-	pthread_mutex_unlock(&starting);
-	return ready ? &capi : NULL;
+	if (!atomic_load(&ready)) {
+		pthread_mutex_lock(&starting);
+		if (!atomic_load(&ready))
+			atomic_store(&ready, begin(message));
+		pthread_mutex_unlock(&starting);
+		if (!atomic_load(&ready))
+			return NULL;
+	}
+	if (capi.version != PK_CAPI_VERSION) {
+		snprintf(message, LIBKVM_ERRBUF, "libkvm: the program has finalized its Python");
+		return NULL;
+	}
+	return &capi;
 }

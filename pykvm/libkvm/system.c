@@ -10,10 +10,11 @@
 /* Records of some kind, kept in the handle. */
 static void *records(kvm_t *kd, uint32_t op, int what, int arg, size_t elemsize, enum libkvm_slot slot, int *cnt)
 {
+	const char *name = slot == SLOT_PROCS ? "kvm_getprocs" : slot == SLOT_PROCS2 ? "kvm_getproc2" : "kvm_getfiles";
 	pk_call call;
 
 	if (kd == NULL || cnt == NULL) {
-		errno = EINVAL;
+		libkvm_refuse(kd, name);
 		return NULL;
 	}
 	libkvm_blank(&call);
@@ -23,6 +24,8 @@ static void *records(kvm_t *kd, uint32_t op, int what, int arg, size_t elemsize,
 	if (libkvm_ask(kd, op, &call) != 0)
 		return NULL;
 	*cnt = (int)call.count;
+	if (slot != SLOT_FILES)
+		kd->elemsize[slot == SLOT_PROCS2] = elemsize == WHOLE ? 0 : elemsize;
 	return libkvm_keep(kd, slot, call.result);
 }
 
@@ -38,11 +41,7 @@ struct kinfo_proc *kvm_getprocs5(kvm_t *kd, int op, int arg, size_t elemsize, in
 
 struct kinfo_proc2 *kvm_getproc2(kvm_t *kd, int op, int arg, size_t elemsize, int *cnt)
 {
-	struct kinfo_proc2 *found = records(kd, PK_CALL_GETPROC2, op, arg, elemsize, SLOT_PROCS2, cnt);
-
-	if (found != NULL)
-		kd->elemsize = elemsize;
-	return found;
+	return records(kd, PK_CALL_GETPROC2, op, arg, elemsize, SLOT_PROCS2, cnt);
 }
 
 char *kvm_getfiles(kvm_t *kd, int op, int arg, int *cnt)
@@ -60,7 +59,7 @@ struct kvm_procinfo *kvm_getprocinfo(kvm_t *kd, int op, int arg, int *cnt)
 	pk_call call;
 
 	if (kd == NULL || cnt == NULL) {
-		errno = EINVAL;
+		libkvm_refuse(kd, "kvm_getprocinfo");
 		return NULL;
 	}
 	libkvm_blank(&call);
@@ -78,12 +77,12 @@ static char **vector(kvm_t *kd, const void *record, int nchr, int environment, i
 	pk_call call;
 
 	if (kd == NULL || record == NULL) {
-		errno = EINVAL;
+		libkvm_refuse(kd, environment ? "kvm_getenvv" : "kvm_getargv");
 		return NULL;
 	}
 	libkvm_blank(&call);
 	call.data = (void *)(uintptr_t)record;
-	call.size = two ? kd->elemsize : 0;	/* that much of it there is at least; 0: all */
+	call.size = kd->elemsize[two];	/* that much of it there is; 0: all */
 	call.number[0] = two;
 	call.number[1] = environment;
 	call.number[2] = nchr;
@@ -121,7 +120,7 @@ int kvm_getloadavg(kvm_t *kd, double loadavg[], int nelem)
 	pk_call call;
 
 	if (kd == NULL || loadavg == NULL) {
-		errno = EINVAL;
+		libkvm_refuse(kd, "kvm_getloadavg");
 		return -1;
 	}
 	libkvm_blank(&call);
@@ -200,7 +199,7 @@ ssize_t kvm_read_zpcpu(kvm_t *kd, unsigned long base, void *buf, size_t n, int c
 	pk_call call;
 
 	if (kd == NULL) {
-		errno = EINVAL;
+		libkvm_refuse(kd, "kvm_read_zpcpu");
 		return -1;
 	}
 	libkvm_blank(&call);
@@ -216,7 +215,7 @@ int kvm_getswapinfo(kvm_t *kd, struct kvm_swap *swap, int max, int flags)
 	pk_call call;
 
 	if (kd == NULL || swap == NULL) {
-		errno = EINVAL;
+		libkvm_refuse(kd, "kvm_getswapinfo");
 		return -1;
 	}
 	libkvm_blank(&call);
@@ -234,7 +233,7 @@ int kvm_getcptime(kvm_t *kd, long *times)
 	pk_call call;
 
 	if (kd == NULL || times == NULL) {
-		errno = EINVAL;
+		libkvm_refuse(kd, "kvm_getcptime");
 		return -1;
 	}
 	libkvm_blank(&call);

@@ -19,7 +19,7 @@ typedef struct pk_call {
     int64_t count;
     double loads[3];
     struct pk_space *space;     /* what memory is read through; NULL: there is none */
-    uint32_t writable, files;
+    uint64_t (*read)(struct pk_space *space, uint64_t va, void *buf, uint64_t n, pk_fault *fault);  /* and how */
     char message[2048];
 } pk_call;
 
@@ -28,10 +28,9 @@ typedef struct pk_capi {
     uint32_t version;
     uint32_t reserved;
     void (*call)(pk_call *call);
-    uint64_t (*read)(struct pk_space *space, uint64_t va, void *buf, uint64_t n, pk_fault *fault);
 } pk_capi;
 
-#define PK_CAPI_VERSION 1
+#define PK_CAPI_VERSION 1   /* 0: Python was finalized */
 
 /* Values of `op`. */
 #define PK_CALL_OPEN 1

@@ -1,0 +1,53 @@
+/* What the programs here share: BSD's flags, and giving up. */
+#ifndef CONSUMER_H
+#define CONSUMER_H
+
+#include <err.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <kvm.h>
+#include <nlist.h>
+
+/* -M core -N kernel -W swap [-w]; argv goes on to what follows. */
+static inline kvm_t *consumer_open(int *argc, char ***argv)
+{
+	char *core = NULL, *kernel = NULL, *swap = NULL, errbuf[2048];
+	int c, flags = O_RDONLY;
+	kvm_t *kd;
+
+	while ((c = getopt(*argc, *argv, "M:N:W:w")) != -1)
+		switch (c) {
+		case 'M':
+			core = optarg;
+			break;
+		case 'N':
+			kernel = optarg;
+			break;
+		case 'W':
+			swap = optarg;
+			break;
+		case 'w':
+			flags = O_RDWR;
+			break;
+		default:
+			errx(2, "usage: [-M core] [-N kernel] [-W swap] [-w]");
+		}
+	*argc -= optind;
+	*argv += optind;
+	kd = kvm_openfiles(kernel, core, swap, flags, errbuf);
+	if (kd == NULL)
+		errx(1, "%s", errbuf);
+	return kd;
+}
+
+static inline void consumer_close(kvm_t *kd)
+{
+	if (kvm_close(kd) != 0)
+		errx(1, "kvm_close");
+}
+
+#endif
