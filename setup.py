@@ -39,6 +39,8 @@ class BuildExt(build_ext):
             "LIBKVM_PYTHON_NAME": name,
             "LIBKVM_PURELIB": sysconfig.get_path("purelib"),
             "LIBKVM_PLATLIB": sysconfig.get_path("platlib"),
+            "LIBKVM_HOME": ":".join(dict.fromkeys((sys.base_prefix, sys.base_exec_prefix))),
+            "LIBKVM_STDLIB": sysconfig.get_path("stdlib"),
         }
         where = Path() if self.inplace else Path(self.build_lib)
         target = where / "pykvm" / "libkvm" / "libkvm.so"
@@ -48,7 +50,7 @@ class BuildExt(build_ext):
             macros=[
                 (key, '"{}"'.format(value.replace("\\", "\\\\").replace('"', '\\"'))) for key, value in macros.items()
             ],
-            include_dirs=["pykvm/include"],
+            include_dirs=["pykvm/include", sysconfig.get_path("include")],
             extra_postargs=["-std=gnu11", "-D_FILE_OFFSET_BITS=64", "-O2", "-Wall", "-Wextra", "-fvisibility=default"],
             depends=HEADERS,
         )

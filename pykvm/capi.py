@@ -376,12 +376,16 @@ NUMBERS: dict[str, Callable[[Kvm, int], int]] = {
 }
 
 
+def _signed(value: int) -> int:
+    """64 bits as the call has room for them."""
+    value &= (1 << 64) - 1
+    return value - (1 << 64 if value >> 63 else 0)
+
+
 def _number(call: Any) -> None:
-    """Signed, as C takes it from the call."""
     kd = _handle(call)
     with _noting(call, kd):
-        value = NUMBERS[_text(call.text[0]) or ""](kd, call.number[0]) & (1 << 64) - 1
-    call.count = value - (1 << 64 if value >> 63 else 0)
+        call.count = _signed(NUMBERS[_text(call.text[0]) or ""](kd, call.number[0]))
 
 
 def _getpcpu(call: Any) -> None:
@@ -395,7 +399,7 @@ def _getpcpu(call: Any) -> None:
 def _zpcpu(call: Any) -> None:
     kd = _handle(call)
     kd.parts  # noqa: B018 - a handle without files says so
-    call.count = kd.target.cpu_copy(kd.parts, call.number[0] & (1 << 64) - 1, call.number[1])
+    call.count = _signed(kd.target.cpu_copy(kd.parts, call.number[0] & (1 << 64) - 1, call.number[1]))
 
 
 def _swapinfo(call: Any) -> None:

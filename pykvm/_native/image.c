@@ -56,7 +56,7 @@ int pk_image_add_part(pk_image *image, int fd, uint64_t start, uint64_t size, in
         return -ENOMEM;
     image->files = files;
     file = &files[image->nfiles];
-    file->fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    file->fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
     if (file->fd < 0)
         return -errno;
     file->start = start;

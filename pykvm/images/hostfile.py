@@ -16,6 +16,16 @@ Path = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 MAXPATHLEN = 1024
 
 
+def _beyond_stdio(fd: int) -> int:
+    """The same file by another descriptor."""
+    import fcntl  # not on every host
+
+    try:
+        return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
+    finally:
+        os.close(fd)
+
+
 class HostFile:
     """An open file: `path` as given, `fd`, `size` in bytes, `writable`, `compressed` (the scheme, or None).
 
@@ -43,6 +53,8 @@ class HostFile:
             raise KvmError(f"{self.path}: {e.strerror}") from e
         except ValueError as e:  # an embedded NUL
             raise KvmError(f"{self.path!r}: {e}") from e
+        if self.fd <= 2:  # a program closed one of these: what it prints must not go to the dump
+            self.fd = _beyond_stdio(self.fd)
         try:
             self._examine()
         except BaseException:

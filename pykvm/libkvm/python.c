@@ -1,4 +1,4 @@
-/* Finding Python, and starting it where the program has none.
+/* Finding Python, and what it can do; start.c starts it where the program has none.
  *
  * libkvm.so is not linked with libpython: a program that is a Python already must not get a second one, and a program
  * that never opens a kernel needs none. So its functions are looked for when the first handle is opened: in the program,
@@ -7,12 +7,11 @@
 #define _GNU_SOURCE
 
 #include <dlfcn.h>
-#include <locale.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 
 #include "libkvm.h"
+#include "start.h"
 
 #define FILE_INPUT 257	/* Py_file_input */
 
@@ -20,7 +19,6 @@ typedef int libkvm_gil;	/* PyGILState_STATE */
 
 static struct {
 	int		(*Py_IsInitialized)(void);
-	void		(*Py_InitializeEx)(int);
 	void		(*Py_DecRef)(void *);
 	libkvm_gil	(*PyGILState_Ensure)(void);
 	void		(*PyGILState_Release)(libkvm_gil);
@@ -41,7 +39,7 @@ static const struct {
 	void		*where;
 } FUNCTIONS[] = {
 #define FUNCTION(name) { #name, &py.name }
-	FUNCTION(Py_IsInitialized), FUNCTION(Py_InitializeEx), FUNCTION(Py_DecRef), FUNCTION(PyGILState_Ensure),
+	FUNCTION(Py_IsInitialized), FUNCTION(Py_DecRef), FUNCTION(PyGILState_Ensure),
 	FUNCTION(PyGILState_Release), FUNCTION(PyEval_SaveThread), FUNCTION(PyImport_AddModule),
 	FUNCTION(PyModule_GetDict), FUNCTION(PyRun_String), FUNCTION(PyDict_GetItemString), FUNCTION(PyUnicode_AsUTF8),
 	FUNCTION(PyErr_Clear), FUNCTION(PyOS_BeforeFork), FUNCTION(PyOS_AfterFork_Parent),
@@ -99,30 +97,11 @@ static int find_functions(void *library, char *message)
 	return 1;
 }
 
-/* Start a Python of our own. It changes the locale for a while, and takes over SIGINT: both are put back. */
 static int start(void *library, char *message)
 {
-	char *locale = setlocale(LC_CTYPE, NULL);
-	int *utf8 = dlsym(library, "Py_UTF8Mode");
-	struct sigaction interrupt;
-
-	if (locale != NULL)
-		locale = strdup(locale);
-	const int interrupts = sigaction(SIGINT, NULL, &interrupt) == 0;
-	if (utf8 != NULL)
-		*utf8 = 1;	/* names of files are UTF-8 in every locale */
-	py.Py_InitializeEx(0);	/* without signal handlers */
-	if (locale != NULL) {
-		setlocale(LC_CTYPE, locale);
-		free(locale);
-	}
-	if (!py.Py_IsInitialized()) {
-		snprintf(message, LIBKVM_ERRBUF, "libkvm: Python cannot be started");
+	if (!libkvm_start(library, message, LIBKVM_ERRBUF))
 		return 0;
-	}
 	own = 1;
-	if (interrupts)
-		sigaction(SIGINT, &interrupt, NULL);
 	py.PyEval_SaveThread();	/* every thread that calls takes the lock for itself */
 	return 1;
 }

@@ -22,7 +22,8 @@ static void show(void)
 	sigprocmask(SIG_BLOCK, NULL, &blocked);
 	for (int i = 1; i < 65; i++)
 		if (sigaction(i, NULL, &action) == 0)
-			printf("signal %d %p %x %d\n", i, (void *)action.sa_handler, action.sa_flags, sigismember(&blocked, i));
+			printf("signal %d %p %x %d\n", i, (void *)action.sa_handler,
+			    action.sa_flags & ~0x04000000 /* SA_RESTORER, which libc adds */, sigismember(&blocked, i));
 	for (int i = 0; i < RLIM_NLIMITS; i++)
 		if (getrlimit(i, &limit) == 0)
 			printf("limit %d %llu %llu\n", i, (unsigned long long)limit.rlim_cur, (unsigned long long)limit.rlim_max);

@@ -1,0 +1,10 @@
+/* Between what knows Python's headers and what does not. */
+#ifndef LIBKVM_START_H
+#define LIBKVM_START_H
+
+#include <stddef.h>
+
+/* Start the Python of this library, which does not run yet: 1, or 0 with the reason. The caller has its lock then. */
+int libkvm_start(void *library, char *message, size_t size);
+
+#endif
