@@ -226,7 +226,7 @@ def test_errors(dump: MirbsdDump, programs: Programs) -> None:
         ("kvm_nlist(kd, nl + 1)", "0: kvm_nlist: Invalid argument"),
     ]
     assert [tuple(line) for line in said[: len(expected)]] == expected
-    rest = {call: what for call, what in said[len(expected) :]}
+    rest = dict(said[len(expected) :])
     assert rest["kvm_getprocs(kd, 0, 0, NULL)"].startswith("0 EINVAL")
     for size in ("0", "(size_t)1 << 40", "(size_t)-1"):
         for name in ("kvm_getprocs5", "kvm_getproc2"):

@@ -1,4 +1,4 @@
-"""Records of a library in C, by the tables of the systems' structures, with the attributes that mean one thing everywhere.
+"""Records of a library in C by the tables of the systems' structures, with the attributes of one meaning everywhere.
 
 What a record does not tell is None.
 """
