@@ -131,6 +131,11 @@ class NativeKvm:
         return self._files[0]
 
     @property
+    def core(self) -> Any:
+        """The dump; None: the running kernel."""
+        return self._files[1]
+
+    @property
     def types(self) -> Types:
         """The structures of the system, as pykvm's tables have them."""
         if self._types is None:

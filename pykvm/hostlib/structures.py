@@ -64,6 +64,10 @@ class Host:
         return found
 
 
+# What MirBSD's library leaves at 0 in a kinfo_proc2 that it makes of a dump.
+UNTRUE: Mapping[str, Any] = {"svuid": None, "svgid": None}
+
+
 class NativeRecord(ProcessRecord):
     """A process, as the library's C structure. After it was made it needs neither the library nor the handle."""
 
@@ -74,7 +78,15 @@ class NativeRecord(ProcessRecord):
         system = "" if kd.host is None else kd.host.system
         order = sys.byteorder if kd.host is None else kd.host.byteorder
         known = NEUTRAL.get((system, struct.name), {})
-        super().__init__(struct, raw.ljust(struct.size, b"\0"), 0, order, known, {}, length)
+        super().__init__(
+            struct,
+            raw.ljust(struct.size, b"\0"),
+            0,
+            order,
+            known,
+            UNTRUE if system == "MirBSD" and two and kd.core is not None else {},
+            length,
+        )
         self.handle = kd
         self.two = two
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 # The member of each column that is FreeBSD's own.
 OWN = {
     "p_addr": "kstack",
+    "p_flag": "ki_flag",
+    "p_realflag": "ki_flag",
     "p_fd": "fd",
     "p_stats": "stats",
     "p_vmspace": "vmspace",
