@@ -436,6 +436,35 @@ def test_unknown_layout(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert repr(records[0]) == "<kinfo_proc, 1088 bytes>"
 
 
+@pytest.mark.parametrize(
+    ("system", "machine", "name", "size"),
+    [("OpenBSD", "x86_64", "kinfo_proc", 648), ("OpenBSD", "i386", "kinfo_proc", 644),
+     ("NetBSD", "x86_64", "kinfo_proc2", 680), ("NetBSD", "i386", "kinfo_proc2", 680)],
+)  # fmt: skip
+def test_tables(system: str, machine: str, name: str, size: int) -> None:
+    """Of systems of which there are no dumps here: what their headers say of sizes, and attributes by the members."""
+    host = structures.Host(system, machine, "little", 8 if machine == "x86_64" else 4, 4096)
+    layout = host.types().struct(name)
+    assert layout.size == size
+    ends = [0, *(f.offset + f.size for f in layout.fields.values())]
+    assert all(f.offset >= end for f, end in zip(layout.fields.values(), ends, strict=False))
+    raw = bytearray(size)
+    values = {
+        "p_pid": 700, "p_ppid": 1, "p__pgid": 699, "p_uid": 1000, "p_stat": 3, "p_flag": 0x80, "p_slptime": 21,
+        "p_nice": 30, "p_ustart_sec": 1700000000, "p_uvalid": 1, "p_vm_rssize": 5, "p_ngroups": 1, "p_nlwps": 3,
+    }  # fmt: skip
+    for member, value in values.items():
+        if member in layout:
+            field = layout.field(member)
+            raw[field.offset : field.offset + field.size] = value.to_bytes(field.size, "little")
+    kd: Any = type("Handle", (), {"host": host, "core": None})
+    p = structures.NativeRecord(kd, layout, bytes(raw), name == "kinfo_proc2")
+    assert (p.pid, p.ppid, p.pgid, p.uid, p.stat, p.nice) == (700, 1, 699, 1000, "I", 10)
+    assert (p.start_time, p.rssize, p.groups) == (1700000000.0, 5 * 4096, [0])
+    assert p.threads == (3 if system == "NetBSD" else None)
+    assert bytes(p) == raw
+
+
 @pytest.mark.parametrize("name", list(flavours.FLAVOURS))
 def test_declarations(name: str) -> None:
     """Every system's prototypes are C."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from pykvm import constants as k
 from pykvm.errors import KvmError
@@ -76,7 +76,8 @@ class Flavour:
     `system` is kd.info's word; "": the library reads dumps of every system, as pykvm's own does. ops: the system's
     number of each op (None: as they are, and it is the library that refuses), `flags` what may be added to it;
     `filtered`: KERN_PROC_ALL gives the kernel's own processes, too. sized: kvm_getprocs and kvm_getfiles take the size
-    of a record.
+    of a record. second: kvm_getprocs has records of an old form, which differ from release to release, so that those of
+    kvm_getproc2 are given instead.
     """
 
     system: str
@@ -84,10 +85,10 @@ class Flavour:
     flags: int = 0
     filtered: bool = False
     sized: bool = False
+    second: bool = False
     n_value: str = "unsigned long"
     devname: int = 32
     off_t: str = "int64_t"
-    sizes: Mapping[str, int] = field(default_factory=dict)  # of records whose layout is not in a table
 
     def declarations(self) -> str:
         """What cffi is to know."""
@@ -116,10 +117,8 @@ FLAVOURS = {
     # KERN_PROC_PROC is 8: every process, once.
     "freebsd": Flavour("FreeBSD", _ops(ALL=8, KTHREAD=8, RGID=10, GID=11), k.KERN_PROC_INC_THREAD, filtered=True),
     "dragonfly": Flavour("DragonFly", _ops(ALL=0, KTHREAD=0), k.KERN_PROC_INC_THREAD, filtered=True, devname=64),
-    "openbsd": Flavour(
-        "OpenBSD", _ops(ALL=0, KTHREAD=7), k.KERN_PROC_SHOW_THREADS, sized=True, sizes={"kinfo_proc": 648}
-    ),
-    "netbsd": Flavour("NetBSD", _ops(ALL=0, KTHREAD=0, GID=7, RGID=8), filtered=True, sizes={"kinfo_proc2": 680}),
+    "openbsd": Flavour("OpenBSD", _ops(ALL=0, KTHREAD=7), k.KERN_PROC_SHOW_THREADS, sized=True),
+    "netbsd": Flavour("NetBSD", _ops(ALL=0, KTHREAD=0, GID=7, RGID=8), filtered=True, second=True),
     "mirbsd": Flavour("MirBSD", _ops(ALL=0, KTHREAD=7)),
 }
 OURS_ONLY = "kvm_getprocinfo"  # a function that no other library has

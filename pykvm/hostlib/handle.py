@@ -149,7 +149,7 @@ class NativeKvm:
         system = "this kernel" if host is None else host.system
         if name == "kinfo_proc" and host is not None and host.system == "Linux":
             known = self.types.get("kinfo_proc2")
-        size = self.lib.flavour.sizes.get(name) if known is None else known.size
+        size = None if known is None else known.size
         if name == "kinfo_proc" and host is not None and host.system == "FreeBSD" and first:
             told = int.from_bytes(first[:4], host.order)  # ki_structsize
             if told != size:
@@ -240,7 +240,7 @@ class NativeKvm:
 
     def processes(self, op: int = KERN_PROC_KTHREAD, arg: int = 0) -> list[ProcessRecord]:
         """The processes that op (a KERN_PROC_*) and arg select, as kvm_getprocs(3) gives them."""
-        return self._selected("kvm_getprocs", op, arg, None)
+        return self._selected("kvm_getproc2" if self.lib.flavour.second else "kvm_getprocs", op, arg, None)
 
     def getproc2(self, op: int, arg: int, elemsize: int | None) -> list[ProcessRecord]:
         """What kvm_getproc2(3) gives."""

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 Neutral = Mapping[str, Callable[[Any], Any]]
 NODEV = 0xFFFFFFFF
 MICRO = 10**6
+P_SYSTEM = 0x200  # MirBSD's and NetBSD's
 RAW = "its layout is not known to pykvm: there is bytes(p) only"
 
 
@@ -53,7 +54,9 @@ class Host:
             return "dragonfly"
         if self.system == "MirBSD" and self.machine in ("i386", "sparc"):
             return f"mirbsd-{self.machine}"
-        return "kinfo_proc2" if self.system == "Linux" else None
+        if self.system == "OpenBSD":
+            return "openbsd-i386" if self.machine == "i386" else "openbsd"
+        return {"Linux": "kinfo_proc2", "NetBSD": "netbsd"}.get(self.system)
 
     def types(self) -> Types:
         """Its structures; none if there is no table."""
@@ -201,9 +204,17 @@ KINFO2: Neutral = {
     "stime": lambda p: p.p_ustime_sec + p.p_ustime_usec / MICRO,
     "wmesg": lambda p: text(p.p_wmesg) or None,
 }
+# What OpenBSD and NetBSD have made of it: p_flag has P_SINTR where it was.
+NEWER: Neutral = {
+    **KINFO2,
+    "stat": lambda p: neutral.stat(p.p_stat, p.p_flag, p.p_slptime),
+    "threads": lambda p: p.p_nlwps,  # OpenBSD's has none
+}
 NEUTRAL: Mapping[tuple[str, str], Neutral] = {
     ("FreeBSD", "kinfo_proc"): FREEBSD,
     ("DragonFly", "kinfo_proc"): DRAGONFLY,
+    ("OpenBSD", "kinfo_proc"): NEWER,
+    ("NetBSD", "kinfo_proc2"): NEWER,
     ("MirBSD", "kinfo_proc"): neutral.KINFO_PROC,
     ("MirBSD", "kinfo_proc2"): neutral.KINFO_PROC2,
     **{(system, "kinfo_proc2"): KINFO2 for system in ("FreeBSD", "DragonFly", "Linux")},
@@ -216,4 +227,6 @@ def is_kernel(system: str, p: ProcessRecord) -> bool:
         return bool(p.flags & P_KPROC)
     if system == "DragonFly":
         return bool(not p.paddr or dragonfly.kernel_process(p.pid, p.flags))
+    if system == "NetBSD":
+        return bool(p.flags & P_SYSTEM)
     raise KvmError(f"{system}: which processes are the kernel's own: {RAW}")
