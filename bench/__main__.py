@@ -1,10 +1,10 @@
-"""python -m bench: everything, or the parts named: memory symbols processes open linux freebsd."""
+"""python -m bench: everything, or the parts named: memory symbols processes open linux freebsd libkvm."""
 
 from __future__ import annotations
 
 import sys
 
-from bench import freebsd, linux, memory, opening, processes, symbols
+from bench import freebsd, libkvm, linux, memory, opening, processes, symbols
 
 PARTS = {
     "memory": memory.run,
@@ -13,6 +13,7 @@ PARTS = {
     "open": opening.run,
     "linux": linux.run,
     "freebsd": freebsd.run,
+    "libkvm": libkvm.run,
 }
 
 for name in sys.argv[1:] or PARTS:
