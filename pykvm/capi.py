@@ -135,7 +135,8 @@ def _open(call: Any) -> None:
 
 
 def _give_space(call: Any, kd: Kvm) -> None:
-    call.space, call.read = kd.space, ffi.addressof(lib, "pk_space_read")
+    call.space = kd.space
+    call.read, call.quick = ffi.addressof(lib, "pk_space_read"), ffi.addressof(lib, "pk_space_quick")
 
 
 def _resolver(function: Any) -> Callable[[str], int | None]:

@@ -23,6 +23,7 @@ struct pk_space {
     uint64_t va_mask;
     int big_endian;
     atomic_int closed;
+    atomic_int has_large;           /* there is something in `large` */
     tlb_entry large[LARGE_SIZE];    /* whole large pages, of files that are mapped */
     uint32_t last;                  /* entries - 1 */
     tlb_entry tlb[];
@@ -73,6 +74,17 @@ static inline tlb_entry *slot_of(pk_space *s, uint64_t page)
     return &s->tlb[(page ^ page >> 14 ^ page >> 28) & s->last];
 }
 
+/* Where else it may be: pages of two long regions would meet at all their places, if they do at the first. */
+static inline tlb_entry *second_slot_of(pk_space *s, uint64_t page)
+{
+    return &s->tlb[(page * 0x9e3779b97f4a7c15u >> 32) & s->last];
+}
+
+static inline int is_free(const tlb_entry *e)
+{
+    return atomic_load_explicit(&e->check, memory_order_relaxed) == 0;
+}
+
 /* Where a page lies, if this entry is of it; else NULL. */
 static inline const uint8_t *hit(const tlb_entry *e, uint64_t page, uint64_t *seq, uint64_t *ticket)
 {
@@ -104,11 +116,25 @@ static inline const uint8_t *known(pk_space *s, uint64_t va, uint64_t n, uint64_
 
     if (atomic_load_explicit(&s->closed, memory_order_relaxed))
         return NULL;
-    p = hit(&s->large[large % LARGE_SIZE], large, seq, ticket);
-    if (p != NULL && (va & (LARGE - 1)) + n <= LARGE)
-        return p + (va & (LARGE - 1));
+    if (atomic_load_explicit(&s->has_large, memory_order_relaxed)) {
+        p = hit(&s->large[large % LARGE_SIZE], large, seq, ticket);
+        if (p != NULL && (va & (LARGE - 1)) + n <= LARGE)
+            return p + (va & (LARGE - 1));
+    }
     p = hit(slot_of(s, page), page, seq, ticket);
+    if (p == NULL)
+        p = hit(second_slot_of(s, page), page, seq, ticket);
     return p != NULL && (va & (GRANULE - 1)) + n <= GRANULE ? p + (va & (GRANULE - 1)) : NULL;
+}
+
+/* GCC makes a copy of up to a page `rep movs`, which takes longer to begin than most copies take, and lets no read begin
+   before it has ended: so only where n is known it is its own. */
+static inline void copy(void *to, const uint8_t *from, uint64_t n)
+{
+    if (__builtin_constant_p(n))
+        memcpy(to, from, (size_t)n);
+    else
+        memmove(to, from, (size_t)n);
 }
 
 /* Copy n bytes from where known() found them, unless they are there no more. */
@@ -116,7 +142,7 @@ static inline int take(const uint8_t *p, uint64_t seq, uint64_t ticket, void *bu
 {
     if (p == NULL)
         return 0;
-    memcpy(buf, p, (size_t)n);
+    copy(buf, p, n);
     if (seq == 0)
         return 1;
     atomic_thread_fence(memory_order_acquire);
@@ -167,10 +193,14 @@ static void remember(pk_space *s, uint64_t va, uint64_t pa, uint64_t left)
     const uint64_t page = va >> GRANULE_SHIFT, large = va >> LARGE_SHIFT;
     pk_view view;
 
-    if ((va & (LARGE - 1)) + left >= LARGE && whole(s, va, pa, LARGE, &view) && view.seq == NULL)
+    if ((va & (LARGE - 1)) + left >= LARGE && whole(s, va, pa, LARGE, &view) && view.seq == NULL) {
         store(&s->large[large % LARGE_SIZE], large, &view);
-    else if ((va & (GRANULE - 1)) + left >= GRANULE && whole(s, va, pa, GRANULE, &view))
-        store(slot_of(s, page), page, &view);
+        atomic_store_explicit(&s->has_large, 1, memory_order_relaxed);
+    } else if ((va & (GRANULE - 1)) + left >= GRANULE && whole(s, va, pa, GRANULE, &view)) {
+        tlb_entry *first = slot_of(s, page), *second = second_slot_of(s, page);
+
+        store(!is_free(first) && is_free(second) ? second : first, page, &view);
+    }
 }
 
 uint64_t pk_space_translate(pk_space *s, uint64_t va, uint64_t *left, pk_fault *fault)
@@ -215,6 +245,12 @@ uint64_t pk_space_read(pk_space *s, uint64_t va, void *buf, uint64_t n, pk_fault
             remember(s, at, pa, left);
     }
     return done;
+}
+
+int pk_space_quick(pk_space *s, uint64_t va, void *buf, uint64_t n)
+{
+    /* What is read most: a pointer. Copies of known size are one instruction each. */
+    return n == 8 ? quick(s, va, buf, 8) : n == 4 ? quick(s, va, buf, 4) : n <= GRANULE && quick(s, va, buf, n);
 }
 
 const char *pk_space_window(pk_space *s, uint64_t va, uint64_t n)

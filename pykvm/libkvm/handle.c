@@ -113,6 +113,7 @@ static kvm_t *opened(kvm_t *kd, pk_call *call, char *errbuf)
 		kd->number = (uint64_t)call->count;
 		kd->space = call->space;
 		kd->read = call->read;
+		kd->quick = call->quick;
 		return kd;
 	}
 	if (errbuf != NULL)

@@ -20,21 +20,24 @@ static __attribute__((noinline)) ssize_t failed(kvm_t *kd, kvaddr_t addr, uint64
 	return fault != NULL && (fault->status == PK_EPHYS || fault->status == PK_EIO) ? (ssize_t)done : -1;
 }
 
-static inline ssize_t read_memory(kvm_t *kd, kvaddr_t addr, void *buf, size_t n)
+static __attribute__((noinline)) ssize_t read_slowly(kvm_t *kd, kvaddr_t addr, void *buf, size_t n)
 {
 	pk_fault fault;
-	uint64_t done;
+	const uint64_t done = kd->read(kd->space, addr, buf, n, &fault);
 
+	return fault.status == PK_OK || fault.status == PK_EEOF ? (ssize_t)done : failed(kd, addr, done, &fault);
+}
+
+/* By the shortest way: more of such reads than one are under way then. */
+static inline ssize_t read_memory(kvm_t *kd, kvaddr_t addr, void *buf, size_t n)
+{
 	if (kd == NULL || n > SSIZE_MAX || (buf == NULL && n > 0)) {
 		libkvm_refuse(kd, "kvm_read");
 		return -1;
 	}
 	if (kd->space == NULL)
 		return failed(kd, addr, 0, NULL);
-	done = kd->read(kd->space, addr, buf, n, &fault);
-	if (fault.status == PK_OK || fault.status == PK_EEOF)
-		return (ssize_t)done;
-	return failed(kd, addr, done, &fault);
+	return kd->quick(kd->space, addr, buf, n) ? (ssize_t)n : read_slowly(kd, addr, buf, n);
 }
 
 ssize_t kvm_read2(kvm_t *kd, kvaddr_t addr, void *buf, size_t n)
@@ -159,6 +162,7 @@ int kvm_dump_mkheader(kvm_t *kd, off_t offset)
 	const int failed = libkvm_ask(kd, PK_CALL_DUMP, &call);
 	kd->space = call.space;	/* there may be memory now, or another */
 	kd->read = call.read;
+	kd->quick = call.quick;
 	return failed ? -1 : (int)call.count;
 }
 

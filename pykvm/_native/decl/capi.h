@@ -19,7 +19,8 @@ typedef struct pk_call {
     int64_t count;
     double loads[3];
     struct pk_space *space;     /* what memory is read through; NULL: there is none */
-    uint64_t (*read)(struct pk_space *space, uint64_t va, void *buf, uint64_t n, pk_fault *fault);  /* and how */
+    uint64_t (*read)(struct pk_space *space, uint64_t va, void *buf, uint64_t n, pk_fault *fault);  /* and how: */
+    int (*quick)(struct pk_space *space, uint64_t va, void *buf, uint64_t n);   /* as pk_space_quick */
     char message[2048];
 } pk_call;
 

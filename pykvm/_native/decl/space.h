@@ -21,6 +21,8 @@ const char *pk_space_window(pk_space *space, uint64_t va, uint64_t n);
 /* Bytes moved, which is n unless fault->status is set; of a read the fault may be NULL. A write
    is begun only if all of it can be written. */
 uint64_t pk_space_read(pk_space *space, uint64_t va, void *buf, uint64_t n, pk_fault *fault);
+/* The same for a few bytes, if it is known where they lie: 1; else 0, and nothing was done. */
+int pk_space_quick(pk_space *space, uint64_t va, void *buf, uint64_t n);
 uint64_t pk_space_write(pk_space *space, uint64_t va, const void *buf, uint64_t n, pk_fault *fault);
 
 /* One value in the target's byte order. PK_MISS may be a failure, or what is there:
