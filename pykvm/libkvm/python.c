@@ -139,13 +139,19 @@ static __attribute__((constructor)) void package(void)
 static void attach(char *message)
 {
 	/* The package is taken from where this library is, unless the program's Python has loaded it before; what it
-	   needs (cffi ...) from the program's places first. */
+	   needs (cffi ...) from the program's places first. Our own Python looks into all that it knows of only if that
+	   is not beside the package. */
 	static const char code[] =
 	    "import sys, os\n"
 	    "why = ''\n"
 	    "try:\n"
 	    "    paths = [os.fsdecode(bytes.fromhex(p)) for p in ('%s', '%s', '%s')]\n"
 	    "    sys.path += [p for p in dict.fromkeys(paths) if p and p not in sys.path]\n"
+	    "    if sys.flags.no_site:\n"
+	    "        from importlib.machinery import PathFinder\n"
+	    "        if not all(map(PathFinder.find_spec, ('_cffi_backend', 'elftools', 'zstandard'))):\n"
+	    "            import site\n"
+	    "            site.main()\n"
 	    "    init = os.path.join(paths[0], 'pykvm', '__init__.py')\n"
 	    "    if 'pykvm' not in sys.modules and os.path.exists(init):\n"
 	    "        from importlib import util\n"

@@ -57,6 +57,7 @@ static int start_isolated(void *library, char *message, size_t size)
 	if (!PyStatus_Exception_(status)) {
 		PyConfig_InitIsolatedConfig_(&config);	/* no signal handlers, no variables of the environment */
 		config.user_site_directory = 1;
+		config.site_import = 0;			/* which takes time, and is seldom needed: see attach() */
 		if (access(LIBKVM_STDLIB "/os.py", R_OK) == 0)
 			status = PyConfig_SetBytesString_(&config, &config.home, LIBKVM_HOME);
 		if (!PyStatus_Exception_(status))
