@@ -30,7 +30,8 @@ class Fbsdvmcore:
         command = [self.program, kernel, dump, job, *([numbers] if numbers else [])]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
-            raise JobError(f"{NAME}: {job}: {done.stderr.strip() or f'ended with {done.returncode}'}")
+            why = f"killed by signal {-done.returncode}" if done.returncode < 0 else done.stderr.strip()
+            raise JobError(f"{NAME}: {job}: {why}")
         seconds, found = done.stdout.splitlines()
         return {"seconds": [float(word) for word in seconds.split()], "check": int(found)}
 

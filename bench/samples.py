@@ -77,9 +77,13 @@ def freebsd(kind: str) -> tuple[Path, Path] | None:
 
 @functools.cache
 def small_freebsd(processes: int | None = None, container: str = "minidump") -> FreebsdDump:
-    """A synthetic FreeBSD/amd64 dump, with so many processes more than the few it has."""
+    """A synthetic FreeBSD/amd64 dump, with so many processes more than the few it has.
+
+    A full dump is of a kernel before 13.1, which lies where it was linked to: libfbsdvmcore finds no others in one.
+    """
     directory = Path(ROOM.name) / f"freebsd-{container}-{processes}"
-    return write_freebsd(directory, container=container, processes=processes)
+    release = "12" if container == "full" else "14"
+    return write_freebsd(directory, container=container, release=release, processes=processes)
 
 
 @functools.cache
