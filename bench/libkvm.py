@@ -48,6 +48,7 @@ def measure(kind: str, core: Path, kernel: Path) -> None:
     line(f"kvm_nlist of {NAMES} names, {where}", took["names"][0] * 1e3, "ms", 1)
     line(f"  the first time, {where}", took["names-first"][0] * 1e3, "ms")
     line(f"kvm_read of 8 bytes at random, {where}", rate("random"), "M/s", 15, at_least=True)
+    line("  plain loads at random from the mapped file", rate("plain"), "M/s")
     line(f"  at one address, {where}", rate("same"), "M/s", 40, at_least=True)
     copied = rate("memcpy") / 1e3
     megabytes = took["bulk"][1] >> 20

@@ -16,7 +16,7 @@ ROOT = Path(pykvm.__file__).parent
 STRUCTURES = [
     ("mirbsd.h", "struct kinfo_proc2_i386", "mirbsd-i386", "kinfo_proc2"),
     ("mirbsd.h", "struct kinfo_proc2_sparc", "mirbsd-sparc", "kinfo_proc2"),
-    ("mirbsd.h", "struct kinfo_proc2_lp64", "linux", "kinfo_proc2"),
+    ("mirbsd.h", "struct kinfo_proc2_lp64", "kinfo_proc2", "kinfo_proc2"),
     *(
         ("freebsd.h", f"struct {c}_{target}", f"freebsd-{target}", name)
         for target in ("lp64", "i386", "ilp32")
@@ -29,7 +29,7 @@ STRUCTURES = [
 CHOICES = [
     ("mirbsd.h", "", "mirbsd-i386", "kinfo_proc2"),
     ("mirbsd.h", "-DKVM_TARGET_SPARC", "mirbsd-sparc", "kinfo_proc2"),
-    ("linux.h", "", "linux", "kinfo_proc2"),
+    ("linux.h", "", "kinfo_proc2", "kinfo_proc2"),
     ("freebsd.h", "", "freebsd-lp64", "kinfo_proc"),
     ("freebsd.h", "-DKVM_TARGET_I386", "freebsd-i386", "kinfo_proc"),
     ("freebsd.h", "-DKVM_TARGET_ILP32", "freebsd-ilp32", "kinfo_proc"),
