@@ -109,7 +109,7 @@ static void store(tlb_entry *e, uint64_t page, const pk_view *view)
 }
 
 /* Where n bytes of one page lie, if the TLB knows; else NULL. */
-static inline const uint8_t *known(pk_space *s, uint64_t va, uint64_t n, uint64_t *seq, uint64_t *ticket)
+static inline __attribute__((always_inline)) const uint8_t *known(pk_space *s, uint64_t va, uint64_t n, uint64_t *seq, uint64_t *ticket)
 {
     const uint64_t page = va >> GRANULE_SHIFT, large = va >> LARGE_SHIFT;
     const uint8_t *p;
@@ -247,10 +247,20 @@ uint64_t pk_space_read(pk_space *s, uint64_t va, void *buf, uint64_t n, pk_fault
     return done;
 }
 
+static __attribute__((noinline)) int quick_word(pk_space *s, uint64_t va, void *buf)
+{
+    return quick(s, va, buf, 8);
+}
+
+static __attribute__((noinline)) int quick_half(pk_space *s, uint64_t va, void *buf)
+{
+    return quick(s, va, buf, 4);
+}
+
 int pk_space_quick(pk_space *s, uint64_t va, void *buf, uint64_t n)
 {
-    /* What is read most: a pointer. Copies of known size are one instruction each. */
-    return n == 8 ? quick(s, va, buf, 8) : n == 4 ? quick(s, va, buf, 4) : n <= GRANULE && quick(s, va, buf, n);
+    /* What is read most: a pointer. Copies of known size are one instruction each, and these functions save nothing. */
+    return n == 8 ? quick_word(s, va, buf) : n == 4 ? quick_half(s, va, buf) : n <= GRANULE && quick(s, va, buf, n);
 }
 
 const char *pk_space_window(pk_space *s, uint64_t va, uint64_t n)
