@@ -137,6 +137,7 @@ def _open(call: Any) -> None:
 def _give_space(call: Any, kd: Kvm) -> None:
     call.space = kd.space
     call.read, call.quick = ffi.addressof(lib, "pk_space_read"), ffi.addressof(lib, "pk_space_quick")
+    call.write = ffi.addressof(lib, "pk_space_write") if kd.writable else ffi.NULL
 
 
 def _resolver(function: Any) -> Callable[[str], int | None]:

@@ -285,6 +285,12 @@ class Memory:
         finally:
             lib.pk_free(out[0])
 
+    @property
+    def writable(self) -> bool:
+        """Whether the image was opened for writing and can be written to."""
+        file = self._image.files[0] if self._image is not None else None
+        return file is not None and file.writable and not file.compressed
+
     def write(self, addr: int, data: Any) -> int:
         """Write bytes to a kernel virtual address: their number, all of them or none.
 

@@ -114,6 +114,7 @@ static kvm_t *opened(kvm_t *kd, pk_call *call, char *errbuf)
 		kd->space = call->space;
 		kd->read = call->read;
 		kd->quick = call->quick;
+		kd->write = call->write;
 		return kd;
 	}
 	if (errbuf != NULL)

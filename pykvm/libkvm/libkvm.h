@@ -29,6 +29,7 @@ _Static_assert(offsetof(struct kvm_page, kp_len) == offsetof(pk_kvm_page, kp_len
 enum libkvm_slot { SLOT_PROCS, SLOT_PROCS2, SLOT_ARGV, SLOT_ENVV, SLOT_FILES, SLOT_INFO, SLOT_RECORDS, SLOTS };
 
 typedef uint64_t libkvm_read(pk_space *, uint64_t, void *, uint64_t, pk_fault *);
+typedef uint64_t libkvm_write(pk_space *, uint64_t, const void *, uint64_t, pk_fault *);
 typedef int libkvm_quick(pk_space *, uint64_t, void *, uint64_t);
 
 struct __kvm {
@@ -36,6 +37,8 @@ struct __kvm {
 	pk_space	*space;		/* what memory is read through; NULL: there is none */
 	libkvm_read	*read;		/* of the core, as pk_space_read and pk_space_quick */
 	libkvm_quick	*quick;
+	libkvm_write	*write;		/* NULL: it cannot be written to */
+	int		 maxcpu, ncpus;	/* 0: not asked for yet */
 	char		*program;	/* kvm_open's errstr, or NULL */
 	pthread_mutex_t	 lock;		/* of what follows; never held while Python works */
 	void		*kept[SLOTS];

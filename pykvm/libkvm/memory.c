@@ -58,6 +58,16 @@ ssize_t kvm_write(kvm_t *kd, unsigned long addr, const void *buf, size_t n)
 		libkvm_refuse(kd, "kvm_write");
 		return -1;
 	}
+	if (kd->space != NULL && kd->write != NULL) {
+		pk_fault fault = { 0 };
+		const uint64_t done = kd->write(kd->space, addr, buf, n, &fault);
+
+		if (fault.status == PK_OK)
+			return (ssize_t)done;
+		failed(kd, addr, done, &fault);
+		return -1;
+	}
+	/* Which says why not. */
 	libkvm_blank(&call);
 	call.number[0] = (int64_t)addr;
 	call.data = (void *)(uintptr_t)buf;
@@ -163,6 +173,7 @@ int kvm_dump_mkheader(kvm_t *kd, off_t offset)
 	kd->space = call.space;	/* there may be memory now, or another */
 	kd->read = call.read;
 	kd->quick = call.quick;
+	kd->write = call.write;
 	return failed ? -1 : (int)call.count;
 }
 

@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 
 #include <errno.h>
+#include <limits.h>
 
 #include "libkvm.h"
 
@@ -157,14 +158,27 @@ kssize_t kvm_kerndisp(kvm_t *kd)
 	return number(kd, "kvm_kerndisp", 0, 0);
 }
 
+/* A number that a dump does not change any more: asked for once. */
+static int once(kvm_t *kd, const char *name, int *known)
+{
+	if (*known == 0) {
+		const int64_t found = number(kd, name, 0, -1);
+
+		if (found <= 0 || found > INT_MAX)
+			return -1;
+		*known = (int)found;
+	}
+	return *known;
+}
+
 int kvm_getmaxcpu(kvm_t *kd)
 {
-	return kd == NULL ? 0 : (int)number(kd, "kvm_getmaxcpu", 0, -1);
+	return kd == NULL ? 0 : once(kd, "kvm_getmaxcpu", &kd->maxcpu);
 }
 
 int kvm_getncpus(kvm_t *kd)
 {
-	return kd == NULL ? 0 : (int)number(kd, "kvm_getncpus", 0, -1);
+	return kd == NULL ? 0 : once(kd, "kvm_getncpus", &kd->ncpus);
 }
 
 int kvm_dpcpu_setcpu(kvm_t *kd, unsigned int cpu)

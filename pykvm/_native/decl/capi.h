@@ -21,6 +21,8 @@ typedef struct pk_call {
     struct pk_space *space;     /* what memory is read through; NULL: there is none */
     uint64_t (*read)(struct pk_space *space, uint64_t va, void *buf, uint64_t n, pk_fault *fault);  /* and how: */
     int (*quick)(struct pk_space *space, uint64_t va, void *buf, uint64_t n);   /* as pk_space_quick */
+    /* As pk_space_write; NULL: the dump is not open for writing, or is of packed pages. */
+    uint64_t (*write)(struct pk_space *space, uint64_t va, const void *buf, uint64_t n, pk_fault *fault);
     char message[2048];
 } pk_call;
 
