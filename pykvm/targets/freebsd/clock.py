@@ -17,14 +17,14 @@ Usec = Callable[[int], int]
 
 
 def seconds(target: Family, parts: Parts, at: int) -> int:
-    """A time_t: 4 bytes on i386, 8 elsewhere."""
-    return parts.memory.read_i32(at) if target.machine == "i386" else parts.memory.read_i64(at)
+    """A time_t."""
+    return parts.memory.read_i32(at) if target.time_t == 4 else parts.memory.read_i64(at)
 
 
 def boot(target: Family, parts: Parts) -> tuple[int, int] | None:
     """(seconds, microseconds) since 1970: a timeval `boottime` up to 11, since then in the current timehands, as a
     bintime. None if it cannot be told."""
-    size = 4 if target.machine == "i386" else 8
+    size = target.time_t
     found = parts.symbols.find("boottime")
     if found is not None:
         sec = seconds(target, parts, found.value)

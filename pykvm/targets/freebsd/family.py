@@ -24,7 +24,8 @@ class Family(Target):
     """A kernel whose dumps are FreeBSD's.
 
     `kernphys` is the physical address of the kernel's first page, of an amd64 full dump (None: was not needed);
-    `scheme` that of its page tables.
+    `scheme` that of its page tables. `time_t`: bytes of such; `kinfo`: the table of struct kinfo_proc, for kernels
+    without types.
     """
 
     def __init__(self, image: Image, symbols: Symbols | None) -> None:
@@ -38,6 +39,8 @@ class Family(Target):
             self.machine = symbols.machine or self.machine
         known = platform.PLATFORMS.get(self.machine)
         self.pointer_size = known.pointer_size if known is not None else 8
+        self.time_t = known.time_t if known is not None else 8
+        self.kinfo = known.kinfo if known is not None else "freebsd-lp64"
         if isinstance(image.header, Minidump):
             self.page_size = image.header.page_size
 

@@ -45,6 +45,8 @@ class Platform:
     levels: Callable[[Minidump, int], Sequence[Level]]
     linear: Callable[[Minidump, int], list[Linear]]
     linear_first: bool = False
+    time_t: int = 8  # bytes
+    kinfo: str = "freebsd-lp64"  # the table of struct kinfo_proc, of kernels without types
 
 
 def _x86_64(dump: Minidump, _: int) -> Sequence[Level]:
@@ -89,10 +91,13 @@ PLATFORMS = {
         Platform("riscv64", 8, lambda dump, _: flat.RISCV64_PTES, _direct, True),
         Platform(
             "i386", 4, lambda dump, _: flat.I386_PAE_PTES if dump.values["paemode"] else flat.I386_PTES,
-            lambda dump, _: [],
+            lambda dump, _: [], time_t=4, kinfo="freebsd-i386",
         ),
-        Platform("arm", 4, _arm, lambda dump, _: []),
-        Platform("mips", 4, lambda dump, size: flat.MIPS64_PTES if size == 8 else flat.MIPS_PTES, _segments, True),
+        Platform("arm", 4, _arm, lambda dump, _: [], kinfo="freebsd-ilp32"),
+        Platform(
+            "mips", 4, lambda dump, size: flat.MIPS64_PTES if size == 8 else flat.MIPS_PTES, _segments, True,
+            kinfo="freebsd-ilp32",
+        ),
         Platform("powerpc64", 8, lambda dump, _: powerpc64.LEVELS, _powerpc, True),
     )
 }  # fmt: skip

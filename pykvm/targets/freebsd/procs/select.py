@@ -61,8 +61,7 @@ def structure(target: FreeBSD) -> Struct:
     """struct kinfo_proc: as the kernel's own types have it, else as it has been since FreeBSD 12."""
     if "kinfo_proc" in target.types:
         return target.types.struct("kinfo_proc")
-    name = "lp64" if target.pointer_size == 8 else "i386" if target.machine == "i386" else "ilp32"
-    return layout.builtin(f"freebsd-{name}").struct("kinfo_proc")
+    return layout.builtin(target.kinfo).struct("kinfo_proc")
 
 
 def threads(target: FreeBSD, parts: Parts, record: ProcessRecord) -> list[Thread]:
