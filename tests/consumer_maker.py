@@ -73,7 +73,7 @@ class Programs:
 
     def lines(self, name: str, *arguments: Any, **options: Any) -> list[str]:
         """The same, by lines, as the library has text."""
-        return self.run(name, *arguments, **options).decode("utf-8", "surrogateescape").splitlines()
+        return self.run(name, *arguments, **options).decode("utf-8", "surrogateescape").split("\n")[:-1]
 
 
 def files(core: Path, kernel: Path | None = None, swap: Path | None = None) -> list[str]:
