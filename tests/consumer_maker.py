@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -16,10 +17,13 @@ import pytest
 import pykvm
 
 SOURCES = Path(__file__).resolve().parent / "consumers"
+# What the sanitizers must be told where tests run under them (tools/sanitize.sh); flags for the compiler, and what
+# programs are run by (tools/valgrind.sh).
+PASSED = {name: os.environ[name] for name in ("ASAN_OPTIONS", "UBSAN_OPTIONS", "LD_PRELOAD") if name in os.environ}
+STRICT = ["-Wall", "-Wextra", "-Werror", "-g", *shlex.split(os.environ.get("PYKVM_CONSUMER_CFLAGS", ""))]
+RUNNER = shlex.split(os.environ.get("PYKVM_CONSUMER_RUNNER", ""))
 # No PYTHONPATH, no virtual environment, no locale: the library finds its own package.
-BARE = {"PATH": "/usr/bin:/bin"}
-# What the sanitizers must be told, where the tests run under them.
-PASSED = {name: os.environ[name] for name in ("ASAN_OPTIONS", "LD_PRELOAD") if name in os.environ}
+BARE = {"PATH": "/usr/bin:/bin", **PASSED}
 MICRO = 10**6
 
 
@@ -37,8 +41,7 @@ def build(source: Path, program: Path, *more: str) -> Path:
     compiler = shutil.which("cc")
     if compiler is None:
         pytest.skip("no C compiler")
-    strict = ["-Wall", "-Wextra", "-Werror", "-g"]
-    command = [compiler, *strict, source, "-o", program, *flags("--cflags", "--libs"), *more]
+    command = [compiler, *STRICT, source, "-o", program, *flags("--cflags", "--libs"), *more]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr
     return program
@@ -65,8 +68,8 @@ class Programs:
         **options: Any,
     ) -> bytes:
         """What it prints; it must exit with `code`, and without a word on stderr if that is 0."""
-        command = [str(self.path(name, *more)), *map(str, arguments)]
-        done = subprocess.run(command, capture_output=True, check=False, timeout=120, env={**env, **PASSED}, **options)
+        command = [*RUNNER, str(self.path(name, *more)), *map(str, arguments)]
+        done = subprocess.run(command, capture_output=True, check=False, timeout=300, env={**env, **PASSED}, **options)
         assert done.returncode == code, (done.returncode, done.stdout[-500:], done.stderr)
         assert code or not done.stderr, done.stderr
         return done.stdout

@@ -11,7 +11,7 @@ import sysconfig
 from pathlib import Path
 
 import pytest
-from consumer_maker import BARE, Programs, files, flags, procinfo, words
+from consumer_maker import BARE, PASSED, RUNNER, Programs, files, flags, procinfo, words
 from pykvm_fixtures import MirbsdDump
 
 import pykvm
@@ -266,6 +266,14 @@ def test_copied_records(dump: MirbsdDump, programs: Programs) -> None:
                     assert argv.startswith("argv none")
         first = next(expected for expected in arguments if expected)
         assert next(out) == f"{len(arguments)} {len(arguments)} 1{first}"
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="no /proc")
+@pytest.mark.skipif(bool(PASSED or RUNNER), reason="sanitizers and valgrind keep what is freed")
+def test_no_memory_is_left(dump: MirbsdDump, programs: Programs) -> None:
+    """Nor descriptors: forty handles, of which each maps the dump."""
+    (grown,) = programs.lines("rounds", 40, *flags_of(dump))
+    assert int(grown) < 1024
 
 
 def test_a_library_without_its_package(programs: Programs, tmp_path: Path, dump: MirbsdDump) -> None:
