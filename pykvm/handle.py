@@ -145,10 +145,9 @@ class Kvm(Asking):
             if image.flaw or not (file.size or stat.S_ISCHR(file.mode)):
                 raise FormatError(_no_header(image) if image.flaw else f"no valid dump header: {file.path} is empty")
         if self._kernel is not None and self._symbols is None:
-            if headless:
+            if headless and image.flaw is None:
                 return
-            what = "kernel is not an ELF file: not an object file (ELF or a.out) or list of names"
-            raise FormatError(f"bad namelist: {self._kernel.path}: {what}")
+            raise self._no_object(self._kernel)
         target = targets.recognise(image, self._symbols)
         if target is not None:
             self._start(image, target)
@@ -162,6 +161,18 @@ class Kvm(Asking):
         else:
             self.symbol = self._symbols.getter(self._missing)
             self._no_memory = _no_header(image)
+
+    def _no_object(self, kernel: HostFile) -> KvmError:
+        what = "kernel is not an ELF file: not an object file (ELF or a.out) or list of names"
+        return FormatError(f"bad namelist: {kernel.path}: {what}")
+
+    def _need_memory(self) -> None:
+        """Refuse what MirBSD's library opens silently: files out of which no memory can be read (FreeBSD's rule)."""
+        if self.unreadable is not None:
+            if self._kernel is not None and self._symbols is None:
+                raise self._no_object(self._kernel)
+            flaw = self.image.flaw
+            raise FormatError(_no_header(self.image) if flaw else f"no valid dump header: {self.image.path}")
 
     def _no_names(self, target: Target | None = None) -> KvmError:
         banner = target.banner(self.image) if target is not None else None

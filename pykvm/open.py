@@ -66,9 +66,10 @@ def kvm_open2(
     address, the call fails that needed it. FreeBSD's library demands one for kernels of other machines than the host:
     here none needs it.
 
-    The rules are FreeBSD's: flags O_RDONLY or O_RDWR; an empty corefile is an error; corefile "/dev/null" gives a
-    handle of the running kernel without files, which is all that kvm_close(3) and kvm_native(3) need; what asks the
-    kernel fails, as live kernels are not read. With kvm_open(3) and kvm_openfiles(3) they are MirBSD's.
+    The rules are FreeBSD's: flags O_RDONLY or O_RDWR; an empty corefile is an error, and so is one that is no dump, or
+    none of this kernel; corefile "/dev/null" gives a handle of the running kernel without files, which is all that
+    kvm_close(3) and kvm_native(3) need; what asks the kernel fails, as live kernels are not read. With kvm_open(3) and
+    kvm_openfiles(3) they are MirBSD's.
     """
     if resolver is not None and not callable(resolver):
         raise TypeError("resolver must be callable or None")
@@ -81,6 +82,7 @@ def kvm_open2(
             kd.no_files_why = ": a handle on /dev/null has no memory, and live kernels are not read"
         else:
             kd._open(execfile, corefile, None, flags)
+            kd._need_memory()
 
     return _opened(_attempt(kd, begin), errbuf)
 

@@ -650,12 +650,17 @@ def test_wrong_calls(written: Write) -> None:
             0,
             "bad namelist: {OTHER} is of arm, the dump {CORE} of x86_64: not a minidump for this platform",
         ),
+        # Cores that are none: MirBSD's library opens them.
+        ("TEXT", "TEXT", 0, "bad namelist: {TEXT}: kernel is not an ELF file: "),
+        ("TEXT", "KERNEL", 0, "bad namelist: {TEXT}: kernel is not an ELF file: "),
+        ("KERNEL", "TEXT", 0, "no valid dump header: {TEXT}"),
+        ("KERNEL", "KERNEL", 0, "no valid dump header: {KERNEL} is an ELF "),
     ],
 )
 def test_messages(written: Write, tmp_path: Path, kernel: str | None, core: str, flags: int, message: str) -> None:
     dump = written()
     files = {name: tmp_path / name for name in ("EMPTY", "TEXT", "DATA")}
-    files |= {"CORE": dump.core, "OTHER": written("arm").kernel}
+    files |= {"CORE": dump.core, "KERNEL": dump.kernel, "OTHER": written("arm").kernel}
     files["EMPTY"].write_bytes(b"")
     files["TEXT"].write_text("not a kernel\n")
     raw = dump.kernel.read_bytes()

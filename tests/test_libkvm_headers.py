@@ -104,6 +104,20 @@ def test_with_cxx(tmp_path: Path) -> None:
     subprocess.run([build(path, tmp_path / "all")], check=True, env=BARE)
 
 
+def test_kvm_h_has_nlist(tmp_path: Path) -> None:
+    """As on the BSDs, <kvm.h> alone declares struct nlist, and ours, whatever <nlist.h> else is found first."""
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "nlist.h").write_text("#ifndef OTHER_H\n#define OTHER_H\nstruct nlist { long other; };\n#endif\n")
+    source = (
+        "#include <kvm.h>\n"
+        'int main(void) { struct nlist nl[] = { { "_a", 0, 0, 0, 0 }, { NULL, 0, 0, 0, 0 } };\n'
+        'kvm_t *kd = kvm_openfiles(NULL, NULL, NULL, (int)KVM_NO_FILES, NULL); printf("size %zu\\n", sizeof(nl[0]));\n'
+        'printf("answer %d\\n", kvm_nlist(kd, nl) + 1); return kvm_close(kd); }\n'
+    )
+    assert printed(source, tmp_path, f"-I{other}") == {"size": [24], "answer": [0]}
+
+
 def test_the_tables_are_files_of_layouts() -> None:
     """That the tables are read as pykvm reads them."""
     types = layout.load(ROOT / "types" / "data" / "mirbsd-sparc.json")

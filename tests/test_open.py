@@ -94,6 +94,14 @@ def test_core_without_header(mirbsd_dump: Any, tmp_path: Path) -> None:
         kd.close()
 
 
+def test_neither_core_nor_kernel(mirbsd_dump: Any, tmp_path: Path) -> None:
+    """An executable is no memory, and a text no namelist: that is not opened silently."""
+    text, errbuf = tmp_path / "text", bytearray(2048)
+    text.write_text("this is a text file")
+    assert kvm_openfiles(text, mirbsd_dump.kernel, None, os.O_RDONLY, errbuf) is None
+    assert errbuf.startswith(f"bad namelist: {text}: kernel is not an ELF file".encode())
+
+
 def test_write_only(mirbsd_dump: Any) -> None:
     kd = kvm_openfiles(mirbsd_dump.kernel, mirbsd_dump.core, None, os.O_WRONLY)
     assert kd is not None

@@ -14,6 +14,8 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "nlist.h"	/* as the BSDs' own <kvm.h> does; never another library's that is found first */
+
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -89,9 +91,9 @@ struct kvm_page {
 	size_t		 kp_len;
 };
 
-struct nlist;
 struct kinfo_proc;
 struct kinfo_proc2;
+struct proc;
 
 typedef int kvm_walk_pages_cb_t(struct kvm_page *, void *);
 
