@@ -48,4 +48,4 @@ wheel: all
 	$(PY) -m pip wheel -q --disable-pip-version-check --no-deps -w dist .
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info $(DEMO) pykvm/_native/_core*.so pykvm/_native/_core.c
+	rm -rf $(VENV) build dist *.egg-info $(DEMO) pykvm/_native/_core*.so pykvm/_native/_core.c pykvm/libkvm/libkvm.so

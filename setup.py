@@ -17,7 +17,9 @@ EXPORTS = HERE / "libkvm" / "libkvm.map"
 
 def python_library() -> tuple[str, str]:
     """(path, name) of the libpython of the Python that builds: libkvm.so starts it where the program has none."""
-    name = sysconfig.get_config_var("INSTSONAME") or f"libpython{sysconfig.get_python_version()}.so"
+    name = sysconfig.get_config_var("INSTSONAME") or ""
+    if not name or name.endswith(".a"):  # a Python without it; another one's may be there when a program runs
+        name = f"libpython{sysconfig.get_python_version()}.so.1.0"
     libdir, multiarch = (sysconfig.get_config_var(v) or "" for v in ("LIBDIR", "MULTIARCH"))
     places = [Path(libdir) / multiarch / name, Path(libdir) / name]
     return next((str(path) for path in places if path.exists()), name), name

@@ -6,9 +6,9 @@ venv=$(cd "$1" && pwd)
 out=$(mktemp -d)
 trap 'rm -rf "$out"' EXIT
 mkdir "$out/src"
-cp -R pykvm fixtures tests setup.py pyproject.toml "$out/src/"
+cp -R pykvm fixtures tests README.md setup.py pyproject.toml "$out/src/"
 cd "$out/src"
-rm -f pykvm/_native/_core*.so
+rm -f pykvm/_native/_core*.so pykvm/libkvm/libkvm.so
 ln -s fixtures pykvm_fixtures
 CFLAGS="-Werror -g -O1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined" \
     LDFLAGS="-fsanitize=address,undefined" "$venv/bin/python" setup.py -q build_ext --inplace
