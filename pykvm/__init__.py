@@ -44,6 +44,7 @@ __all__ = [
     "KERN_PROC_KTHREAD",
     "KERN_PROC_PGRP",
     "KERN_PROC_PID",
+    "KERN_PROC_PROC",
     "KERN_PROC_RGID",
     "KERN_PROC_RUID",
     "KERN_PROC_SESSION",

@@ -15,6 +15,7 @@ KERN_PROC_UID = 5
 KERN_PROC_RUID = 6
 KERN_PROC_KTHREAD = 7
 # What only other systems have, with numbers that no MirBSD op uses.
+KERN_PROC_PROC = 8  # FreeBSD's: every process, as KERN_PROC_KTHREAD
 KERN_PROC_RGID = 10
 KERN_PROC_GID = 11
 KERN_PROC_INC_THREAD = 0x10

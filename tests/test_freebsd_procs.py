@@ -205,6 +205,9 @@ def test_ops(opened: Any) -> None:
         assert [p.pid for p in kd.processes(op, arg)] == [p.pid for p in everyone if of(p) == arg] != []
     users = [p.pid for p in everyone if not p.flag & m.P_KPROC]
     assert [p.pid for p in kd.processes(k.KERN_PROC_ALL)] == users
+    assert [p.pid for p in kd.processes(k.KERN_PROC_PROC)] == [p.pid for p in everyone]
+    threads = [p.ki_tid for p in kd.processes(k.KERN_PROC_KTHREAD | k.KERN_PROC_INC_THREAD)]
+    assert [p.ki_tid for p in kd.processes(k.KERN_PROC_PROC | k.KERN_PROC_INC_THREAD)] == threads != []
     with pytest.raises(KvmError, match="op 9: Invalid argument"):
         kd.processes(9)
 

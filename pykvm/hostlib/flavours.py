@@ -115,7 +115,9 @@ def _ops(**more: int) -> dict[int, int]:
 OURS = Flavour("", n_value="uint64_t", off_t="long")
 FLAVOURS = {
     # KERN_PROC_PROC is 8: every process, once.
-    "freebsd": Flavour("FreeBSD", _ops(ALL=8, KTHREAD=8, RGID=10, GID=11), k.KERN_PROC_INC_THREAD, filtered=True),
+    "freebsd": Flavour(
+        "FreeBSD", _ops(ALL=8, KTHREAD=8, PROC=8, RGID=10, GID=11), k.KERN_PROC_INC_THREAD, filtered=True
+    ),
     "dragonfly": Flavour("DragonFly", _ops(ALL=0, KTHREAD=0), k.KERN_PROC_INC_THREAD, filtered=True, devname=64),
     "openbsd": Flavour("OpenBSD", _ops(ALL=0, KTHREAD=7), k.KERN_PROC_SHOW_THREADS, sized=True),
     "netbsd": Flavour("NetBSD", _ops(ALL=0, KTHREAD=0, GID=7, RGID=8), filtered=True, second=True),

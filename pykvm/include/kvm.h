@@ -52,6 +52,7 @@ typedef int64_t kssize_t;
 #define KERN_PROC_UID 5
 #define KERN_PROC_RUID 6
 #define KERN_PROC_KTHREAD 7
+#define KERN_PROC_PROC 8	/* of FreeBSD's kernels: as KERN_PROC_KTHREAD */
 #define KERN_PROC_RGID 10
 #define KERN_PROC_GID 11
 #define KERN_PROC_INC_THREAD 0x10

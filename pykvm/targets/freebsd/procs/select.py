@@ -21,18 +21,19 @@ if TYPE_CHECKING:
     from pykvm.targets.freebsd.kernel import FreeBSD
 
 THREADS = k.KERN_PROC_INC_THREAD | k.KERN_PROC_SHOW_THREADS
+OPS = (*select.ATTRIBUTES, k.KERN_PROC_PROC)  # the last: what pgrep(1), top(1) ... ask for
 
 
 def getprocs(target: FreeBSD, parts: Parts, op: int, arg: int) -> list[ProcessRecord]:
     """One record a process; with KERN_PROC_INC_THREAD one a thread instead, with KERN_PROC_SHOW_THREADS its threads'
     behind each process's. (FreeBSD's library gives threads for KERN_PROC_ALL on a dump.)"""
-    select.check("kvm_getprocs", op if op < 0 else op & ~THREADS, None)
+    select.check("kvm_getprocs", op if op < 0 else op & ~THREADS, None, OPS)
     return _chosen(target, parts, op, arg, partial(_records, KinfoProcs, structure(target), None))
 
 
 def getproc2(target: FreeBSD, parts: Parts, op: int, arg: int, elemsize: int | None) -> list[ProcessRecord]:
     """The same as kinfo_proc2, `elemsize` bytes of each in bytes(p)."""
-    select.check("kvm_getproc2", op if op < 0 else op & ~THREADS, elemsize)
+    select.check("kvm_getproc2", op if op < 0 else op & ~THREADS, elemsize, OPS)
     return _chosen(target, parts, op, arg, partial(_records, KinfoProcs2, kinfo2.structure(target), elemsize))
 
 
@@ -46,7 +47,8 @@ def _chosen(
 ) -> list[ProcessRecord]:
     plain = op & ~THREADS
     everyone = Batch.of(target, parts)
-    chosen = everyone.choose(select.places(everyone, plain, arg, "flags", P_KPROC))
+    by = k.KERN_PROC_KTHREAD if plain == k.KERN_PROC_PROC else plain
+    chosen = everyone.choose(select.places(everyone, by, arg, "flags", P_KPROC))
     if op == plain:
         return records(chosen)
     found = records(chosen.threads())
