@@ -10,8 +10,9 @@ from pykvm.images.minidump import Minidump
 from pykvm.machines.mmu import Translation
 from pykvm.records import KvmPage
 from pykvm.symbols.base import Symbols
+from pykvm.symbols.modules import ModuleSymbols
 from pykvm.targets.base import Message, Parts, Target
-from pykvm.targets.freebsd import facts, fulldump, identity, modules, msgbuf, pages, platform
+from pykvm.targets.freebsd import facts, fulldump, identity, msgbuf, pages, platform
 from pykvm.targets.freebsd.strings import string
 from pykvm.targets.freebsd.types import AllTypes, KernelTypes
 from pykvm.types.layout import Types
@@ -62,8 +63,13 @@ class Family(Target):
         """See that the kernel file is the dump's, or move its symbols to where the kernel ran."""
         self.types = kernel = KernelTypes(parts, self.pointer_size)
         self.kerndisp = identity.check(self, parts)
-        parts.symbols.chain(lambda: modules.read(self, parts))
+        parts.symbols.chain(lambda: self._module_names(parts))
         self._all_types = AllTypes(kernel, self, parts)
+
+    def _module_names(self, parts: Parts) -> ModuleSymbols | None:
+        from pykvm.targets.freebsd import modules  # it takes pyelftools, which is large
+
+        return modules.read(self, parts)
 
     @property
     def all_types(self) -> Types:

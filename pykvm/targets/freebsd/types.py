@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pykvm.errors import FormatError, KvmError
 from pykvm.images.hostfile import HostFile
 from pykvm.targets.base import Parts
-from pykvm.targets.freebsd import constants, modules
+from pykvm.targets.freebsd import constants
 from pykvm.targets.freebsd.kofile import Files
 from pykvm.types import of_file
 from pykvm.types.graph import GraphTypes
@@ -97,6 +97,8 @@ class AllTypes(WithModules[KernelTypes]):
         self._parts = parts
 
     def read_modules(self, found: list[Types]) -> None:
+        from pykvm.targets.freebsd import modules  # it takes pyelftools, which is large
+
         offsets = modules.offsets_of(self._target, self._parts)
         if offsets is None:
             return
