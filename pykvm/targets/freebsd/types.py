@@ -10,7 +10,6 @@ from pykvm.errors import FormatError, KvmError
 from pykvm.images.hostfile import HostFile
 from pykvm.targets.base import Parts
 from pykvm.targets.freebsd import constants
-from pykvm.targets.freebsd.kofile import Files
 from pykvm.types import of_file
 from pykvm.types.graph import GraphTypes
 from pykvm.types.layout import Struct, Types, checked
@@ -97,7 +96,8 @@ class AllTypes(WithModules[KernelTypes]):
         self._parts = parts
 
     def read_modules(self, found: list[Types]) -> None:
-        from pykvm.targets.freebsd import modules  # it takes pyelftools, which is large
+        from pykvm.targets.freebsd import modules  # they take pyelftools, which is large
+        from pykvm.targets.freebsd.kofile import Files
 
         offsets = modules.offsets_of(self._target, self._parts)
         if offsets is None:
