@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -21,3 +22,10 @@ def test_every_package_is_installed() -> None:
         for path in (ROOT / name).rglob("__init__.py"):
             found.add(".".join((top, *path.parent.relative_to(ROOT / name).parts)))
     assert listed == found
+
+
+def test_an_import_is_light() -> None:
+    """pyelftools takes as long as all of pykvm: it is loaded with the first ELF file."""
+    code = "import sys, pykvm, pykvm.capi; print(sorted(n for n in sys.modules if n.split('.')[0] == 'elftools'))"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert said == "[]\n"
