@@ -49,7 +49,11 @@ def _detach(capi: Any) -> None:
         kd.outlive()
 
 
-@ffi.def_extern()  # type: ignore[untyped-decorator]
+def _lost(*_: object) -> None:
+    """An exception of an exception's: the call stays unanswered, which is -1."""
+
+
+@ffi.def_extern(onerror=_lost)  # type: ignore[untyped-decorator]
 def pk_capi_call(call: Any) -> None:
     """The one way in."""
     try:
@@ -59,13 +63,19 @@ def pk_capi_call(call: Any) -> None:
         _fail(call, str(e), e.soft)
     except MemoryError:
         _fail(call, "out of memory", False)
+    except KeyboardInterrupt:
+        _fail(call, "interrupted", False)
+        call.interrupted = 1
     except BaseException as e:
         _fail(call, f"internal error: {type(e).__name__}: {e}", False)
 
 
 def _fail(call: Any, message: str, soft: bool) -> None:
     call.status, call.soft = -1, soft
-    raw = message.encode("utf-8", "surrogateescape")[: ERRBUF - 1]
+    try:
+        raw = message.encode("utf-8", "surrogateescape")[: ERRBUF - 1]
+    except UnicodeEncodeError:  # a surrogate that is no byte of a file's name
+        raw = message.encode("utf-8", "backslashreplace")[: ERRBUF - 1]
     ffi.buffer(call.message)[0 : len(raw) + 1] = raw + b"\0"
 
 
@@ -293,14 +303,18 @@ IDS = "pid ppid pgid sid tpgid uid ruid svuid gid rgid svgid tdev rssize threads
 TIMES = {"start": "start_time", "utime": "utime", "stime": "stime"}
 
 
+def _known(value: int | None) -> int:
+    """Unknown, or more than a kernel can have meant: -1."""
+    return -1 if value is None or not -(1 << 63) <= value < 1 << 63 else value
+
+
 def _fill(row: Any, p: ProcessRecord) -> None:
     for name in IDS:
-        value = getattr(p, name)
-        setattr(row, name, -1 if value is None else value)
+        setattr(row, name, _known(getattr(p, name)))
     for name, attribute in TIMES.items():
         value = getattr(p, attribute)
-        setattr(row, name, -1 if value is None else round(value * MICRO))
-    row.nice = UNKNOWN_NICE if p.nice is None else p.nice
+        setattr(row, name, _known(None if value is None else round(value * MICRO)))
+    row.nice = UNKNOWN_NICE if p.nice is None or not -128 < p.nice < 128 else p.nice
     row.flags, row.wchan, row.paddr = ((value or 0) & (1 << 64) - 1 for value in (p.flags, p.wchan, p.paddr))
     row.stat = (p.stat or "\0").encode()
     for name in ("comm", "login", "wmesg"):

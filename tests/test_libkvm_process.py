@@ -176,6 +176,81 @@ def test_ctypes(dump: MirbsdDump) -> None:
     assert kvm.kvm_close(kd) == 0
 
 
+FIRST_OPEN = """
+import ctypes, os, sys, threading, time
+kind, path = sys.argv[1:]
+kvm = (ctypes.PyDLL if kind == "pydll" else ctypes.CDLL)(path)
+def go():
+    errbuf = ctypes.create_string_buffer(2048)
+    kvm.kvm_openfiles(None, b"/no/such", None, 0, errbuf)
+    sys.stdout.write(errbuf.value.decode() + "\\n")
+threads = [threading.Thread(target=go) for _ in range(2)]
+for thread in threads:
+    thread.start()
+if kind == "fork":
+    time.sleep(0.02)
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    os.waitpid(child, 0)
+for thread in threads:
+    thread.join()
+"""
+
+
+@pytest.mark.parametrize("kind", ["pydll", "cdll", "fork"])
+def test_first_opens_of_a_python_at_once(kind: str) -> None:
+    """Threads of a program that is a Python, which may hold its lock or be at a fork: none waits for another's."""
+    command = [sys.executable, "-c", FIRST_OPEN, kind, str(LIBRARY)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert sorted(done.stdout.split("\n")) == ["", *["/no/such: No such file or directory"] * 2]
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+INTERRUPTED = """
+import ctypes, os, signal, sys
+kvm, errbuf = ctypes.CDLL(sys.argv[1]), ctypes.create_string_buffer(2048)
+kvm.kvm_openfiles(None, b"/no/such", None, 0, errbuf)
+import pykvm
+def interrupted(*_):
+    os.kill(os.getpid(), signal.SIGINT)
+    return sum(range(1000))
+def surrogate(*_):
+    raise ValueError("\\ud800")
+pykvm.kvm_openfiles = interrupted
+try:
+    kvm.kvm_openfiles(None, b"/no/such", None, 0, errbuf)
+    print("not told")
+except KeyboardInterrupt:
+    print(errbuf.value.decode())
+pykvm.kvm_openfiles = surrogate
+print(kvm.kvm_openfiles(None, b"/no/such", None, 0, errbuf), errbuf.value.decode())
+"""
+
+
+def test_exceptions_in_a_program_that_is_a_python() -> None:
+    """SIGINT is the program's; a message that is no text is spelled."""
+    command = [sys.executable, "-c", INTERRUPTED, str(LIBRARY)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert done.stdout.splitlines() == ["interrupted", "0 internal error: ValueError: \\ud800"]
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_copy_takes_no_package_from_beside_it(tmp_path: Path) -> None:
+    """libkvm.so lies in pykvm/libkvm; what is called pykvm near a copy of it is somebody else's."""
+    copy = tmp_path / "a" / "c" / "libkvm.so"
+    copy.parent.mkdir(parents=True)
+    shutil.copy(LIBRARY, copy)
+    package = tmp_path / "pykvm" / "__init__.py"
+    package.parent.mkdir()
+    package.write_text("print('foreign')")
+    done = subprocess.run(
+        [sys.executable, "-c", FIRST_OPEN, "cdll", str(copy)], capture_output=True, text=True, check=False, timeout=120
+    )
+    assert "/no/such" in done.stdout
+    assert "foreign" not in done.stdout
+
+
 # -- failing ---------------------------------------------------------------------------------------------------------
 
 

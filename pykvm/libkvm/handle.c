@@ -17,6 +17,7 @@ void libkvm_blank(pk_call *call)
 {
 	memset(call, 0, offsetof(pk_call, message));
 	call->message[0] = '\0';
+	call->status = -1;	/* until it is answered */
 	call->room = room;
 }
 
@@ -55,6 +56,8 @@ int libkvm_ask(kvm_t *kd, uint32_t op, pk_call *call)
 		return -1;
 	}
 	capi->call(call);
+	if (call->interrupted)
+		libkvm_interrupt();
 	if (call->message[0] != '\0')
 		libkvm_report(kd, call->message, call->soft);
 	if (call->status != 0) {

@@ -49,6 +49,8 @@ struct __kvm {
 /* The core's functions, of a Python that runs; NULL, with why in `message`, if none can be had. */
 const pk_capi *libkvm_capi(char message[LIBKVM_ERRBUF]);
 
+/* Let a program that is a Python have the SIGINT that came while it was in here. */
+void libkvm_interrupt(void);
 /* Ask Python: 0, or -1 with the message kept or printed. */
 int libkvm_ask(kvm_t *kd, uint32_t op, pk_call *call);
 /* A call that is about nothing yet. */

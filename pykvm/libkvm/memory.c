@@ -170,10 +170,12 @@ int kvm_dump_mkheader(kvm_t *kd, off_t offset)
 	call.text[0] = "kvm_dump_mkheader";
 	call.number[0] = offset;
 	const int failed = libkvm_ask(kd, PK_CALL_DUMP, &call);
-	kd->space = call.space;	/* there may be memory now, or another */
-	kd->read = call.read;
-	kd->quick = call.quick;
-	kd->write = call.write;
+	if (call.space != NULL) {	/* there may be memory now, or another */
+		kd->space = call.space;
+		kd->read = call.read;
+		kd->quick = call.quick;
+		kd->write = call.write;
+	}
 	return failed ? -1 : (int)call.count;
 }
 

@@ -29,6 +29,7 @@ static struct {
 	void	       *(*PyDict_GetItemString)(void *, const char *);
 	const char     *(*PyUnicode_AsUTF8)(void *);
 	void		(*PyErr_Clear)(void);
+	void		(*PyErr_SetInterrupt)(void);
 	void		(*PyOS_BeforeFork)(void);
 	void		(*PyOS_AfterFork_Parent)(void);
 	void		(*PyOS_AfterFork_Child)(void);
@@ -42,24 +43,28 @@ static const struct {
 	FUNCTION(Py_IsInitialized), FUNCTION(Py_DecRef), FUNCTION(PyGILState_Ensure),
 	FUNCTION(PyGILState_Release), FUNCTION(PyEval_SaveThread), FUNCTION(PyImport_AddModule),
 	FUNCTION(PyModule_GetDict), FUNCTION(PyRun_String), FUNCTION(PyDict_GetItemString), FUNCTION(PyUnicode_AsUTF8),
-	FUNCTION(PyErr_Clear), FUNCTION(PyOS_BeforeFork), FUNCTION(PyOS_AfterFork_Parent),
-	FUNCTION(PyOS_AfterFork_Child),
+	FUNCTION(PyErr_Clear), FUNCTION(PyErr_SetInterrupt), FUNCTION(PyOS_BeforeFork),
+	FUNCTION(PyOS_AfterFork_Parent), FUNCTION(PyOS_AfterFork_Child),
 #undef FUNCTION
 };
 
-/* One for the process, as Python is. */
+/* One for the process, as Python is. While a program's Python is waited for, `starting` is not held: the thread that has
+ * its lock may be waiting here, or at a fork(2). Our own has no thread that comes here with its lock.
+ */
 static pthread_mutex_t starting = PTHREAD_MUTEX_INITIALIZER;
 static pk_capi capi;
 static atomic_int ready;	/* capi is filled in */
+static int running;		/* Python runs, and its functions are found */
 static int own;			/* Python was started here */
+static int held;		/* at a fork: our Python's lock is */
 static libkvm_gil forking;
-static char directory[1024];	/* where the package is that this file belongs to */
 
 /* No thread may be about to start Python at a fork(2), or inside of our own, which the program does not know of. */
 static void before_fork(void)
 {
 	pthread_mutex_lock(&starting);
-	if (own) {
+	held = own && py.Py_IsInitialized();	/* the program may have ended it */
+	if (held) {
 		forking = py.PyGILState_Ensure();
 		py.PyOS_BeforeFork();
 	}
@@ -67,7 +72,7 @@ static void before_fork(void)
 
 static void after_fork_parent(void)
 {
-	if (own) {
+	if (held) {
 		py.PyOS_AfterFork_Parent();
 		py.PyGILState_Release(forking);
 	}
@@ -76,7 +81,7 @@ static void after_fork_parent(void)
 
 static void after_fork_child(void)
 {
-	if (own) {
+	if (held) {
 		py.PyOS_AfterFork_Child();
 		py.PyGILState_Release(forking);
 	}
@@ -113,74 +118,72 @@ static void hexadecimal(char *out, const char *text)
 	*out = '\0';
 }
 
-/* This file lies in pykvm/libkvm/. Its path may be relative, so it is taken before the program goes elsewhere. */
-static __attribute__((constructor)) void package(void)
+/* The package is taken from where this library is, unless the program's Python has loaded it before; what it needs
+ * (cffi ...) from the program's places first. Our own Python looks into all that it knows of only if that is not beside
+ * the package. Threads may come at once: whoever waits for `once` lets the others have Python.
+ */
+static const char ATTACH[] =
+    "import sys, os, _thread\n"
+    "def attach(directory, *places):\n"
+    "    sys.path += [p for p in dict.fromkeys((directory, *places)) if p and p not in sys.path]\n"
+    "    if sys.flags.no_site:\n"
+    "        from importlib.machinery import PathFinder\n"
+    "        if not all(map(PathFinder.find_spec, ('_cffi_backend', 'elftools', 'zstandard'))):\n"
+    "            import site\n"
+    "            site.main()\n"
+    "    init = os.path.join(directory, 'pykvm', '__init__.py')\n"
+    "    if directory and 'pykvm' not in sys.modules and os.path.exists(init):\n"
+    "        from importlib import util\n"
+    "        spec = util.spec_from_file_location('pykvm', init)\n"
+    "        sys.modules['pykvm'] = util.module_from_spec(spec)\n"
+    "        try:\n"
+    "            spec.loader.exec_module(sys.modules['pykvm'])\n"
+    "        except BaseException:\n"
+    "            del sys.modules['pykvm']\n"
+    "            raise\n"
+    "    from pykvm import capi\n"
+    "    capi.attach(%llu)\n"
+    "why = ''\n"
+    "once = globals().setdefault('once', _thread.RLock())\n"
+    "try:\n"
+    "    with once:\n"
+    "        if 'attached' not in globals():\n"
+    "            attach(*[os.fsdecode(bytes.fromhex(p)) for p in ('%s', '%s', '%s')])\n"
+    "            attached = True\n"
+    "except BaseException as e:\n"
+    "    why = f'{type(e).__name__}: {e}'\n";
+
+static char *script_of(void)
 {
-	Dl_info info;
+	const char *const places[] = { libkvm_directory(), LIBKVM_PURELIB, LIBKVM_PLATLIB };
+	char *spelled[3];	/* in hexadecimal: paths may have any characters */
+	char *script = NULL;
 
-	if (dladdr((void *)&capi, &info) == 0 || info.dli_fname == NULL)
-		return;
-	char *path = realpath(info.dli_fname, NULL);
-	if (path == NULL)
-		return;
 	for (int i = 0; i < 3; i++) {
-		char *slash = strrchr(path, '/');
-
-		if (slash == NULL || slash == path)
-			break;
-		*slash = '\0';
+		spelled[i] = malloc(2 * strlen(places[i]) + 1);
+		if (spelled[i] != NULL)
+			hexadecimal(spelled[i], places[i]);
 	}
-	if (strlen(path) < sizeof(directory))
-		strcpy(directory, path);
-	free(path);
+	if (spelled[0] != NULL && spelled[1] != NULL && spelled[2] != NULL &&
+	    asprintf(&script, ATTACH, (unsigned long long)(uintptr_t)&capi, spelled[0], spelled[1], spelled[2]) < 0)
+		script = NULL;
+	for (int i = 0; i < 3; i++)
+		free(spelled[i]);
+	return script;
 }
 
-/* Let Python fill in capi. Paths are spelled in hexadecimal: they may have any characters. */
+/* Let Python fill in capi. */
 static void attach(char *message)
 {
-	/* The package is taken from where this library is, unless the program's Python has loaded it before; what it
-	   needs (cffi ...) from the program's places first. Our own Python looks into all that it knows of only if that
-	   is not beside the package. */
-	static const char code[] =
-	    "import sys, os\n"
-	    "why = ''\n"
-	    "try:\n"
-	    "    paths = [os.fsdecode(bytes.fromhex(p)) for p in ('%s', '%s', '%s')]\n"
-	    "    sys.path += [p for p in dict.fromkeys(paths) if p and p not in sys.path]\n"
-	    "    if sys.flags.no_site:\n"
-	    "        from importlib.machinery import PathFinder\n"
-	    "        if not all(map(PathFinder.find_spec, ('_cffi_backend', 'elftools', 'zstandard'))):\n"
-	    "            import site\n"
-	    "            site.main()\n"
-	    "    init = os.path.join(paths[0], 'pykvm', '__init__.py')\n"
-	    "    if 'pykvm' not in sys.modules and os.path.exists(init):\n"
-	    "        from importlib import util\n"
-	    "        spec = util.spec_from_file_location('pykvm', init)\n"
-	    "        sys.modules['pykvm'] = util.module_from_spec(spec)\n"
-	    "        try:\n"
-	    "            spec.loader.exec_module(sys.modules['pykvm'])\n"
-	    "        except BaseException:\n"
-	    "            del sys.modules['pykvm']\n"
-	    "            raise\n"
-	    "    from pykvm import capi\n"
-	    "    capi.attach(%llu)\n"
-	    "except BaseException as e:\n"
-	    "    why = f'{type(e).__name__}: {e}'\n";
-	char paths[3][2 * 1024 + 1];
-	char *script;
+	char *script = script_of();
 	libkvm_gil state = py.PyGILState_Ensure();
 	void *module = py.PyImport_AddModule("_libkvm_start");
 	void *names = module == NULL ? NULL : py.PyModule_GetDict(module);
 	void *done = NULL;
 
-	hexadecimal(paths[0], directory);
-	hexadecimal(paths[1], LIBKVM_PURELIB);
-	hexadecimal(paths[2], LIBKVM_PLATLIB);
-	if (names != NULL &&
-	    asprintf(&script, code, paths[0], paths[1], paths[2], (unsigned long long)(uintptr_t)&capi) >= 0) {
+	if (names != NULL && script != NULL)
 		done = py.PyRun_String(script, FILE_INPUT, names, names);
-		free(script);
-	}
+	free(script);
 	if (done == NULL) {
 		py.PyErr_Clear();
 		snprintf(message, LIBKVM_ERRBUF, "libkvm: Python does not run");
@@ -194,6 +197,7 @@ static void attach(char *message)
 			snprintf(message, LIBKVM_ERRBUF, "libkvm: pykvm cannot be loaded: %s", text == NULL ? "?" : text);
 		py.Py_DecRef(done);
 	}
+	atomic_store(&ready, capi.version == PK_CAPI_VERSION);
 	py.PyGILState_Release(state);
 }
 
@@ -216,10 +220,7 @@ static int begin(char *message)
 	}
 	if (!find_functions(library, message))
 		return 0;
-	if (!py.Py_IsInitialized() && !start(library, message))
-		return 0;
-	attach(message);
-	return capi.version == PK_CAPI_VERSION;
+	return py.Py_IsInitialized() || start(library, message);
 }
 
 const pk_capi *libkvm_capi(char message[LIBKVM_ERRBUF])
@@ -227,9 +228,15 @@ const pk_capi *libkvm_capi(char message[LIBKVM_ERRBUF])
 	message[0] = '\0';
 	if (!atomic_load(&ready)) {
 		pthread_mutex_lock(&starting);
-		if (!atomic_load(&ready))
-			atomic_store(&ready, begin(message));
-		pthread_mutex_unlock(&starting);
+		if (!running)
+			running = begin(message);
+		const int runs = running, ours = own;
+		if (!ours)
+			pthread_mutex_unlock(&starting);
+		if (runs && !atomic_load(&ready))
+			attach(message);
+		if (ours)
+			pthread_mutex_unlock(&starting);
 		if (!atomic_load(&ready))
 			return NULL;
 	}
@@ -238,4 +245,9 @@ const pk_capi *libkvm_capi(char message[LIBKVM_ERRBUF])
 		return NULL;
 	}
 	return &capi;
+}
+
+void libkvm_interrupt(void)
+{
+	py.PyErr_SetInterrupt();
 }

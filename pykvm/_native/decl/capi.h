@@ -4,7 +4,7 @@ typedef struct pk_call {
     uint32_t op;
     int32_t status;             /* 0; -1: failed, `message` says why */
     int32_t soft;               /* the message is one that is always kept in the handle (kvm_geterr(3)) */
-    uint32_t reserved;
+    int32_t interrupted;        /* by SIGINT: the program, a Python, is to be told when the call has returned */
     uint64_t handle;            /* Python's number of it */
     const char *text[3];
     int64_t number[4];

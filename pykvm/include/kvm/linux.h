@@ -5,6 +5,9 @@
 #ifndef _KVM_LINUX_H_
 #define _KVM_LINUX_H_
 
+#if defined(_KVM_MIRBSD_H_) && !defined(KVM_TARGET_LP64)
+#error "struct kinfo_proc2 is MirBSD's already: use struct kinfo_proc2_lp64 of <kvm/mirbsd.h>, without <kvm/linux.h>"
+#endif
 #ifndef KVM_TARGET_LP64
 #define KVM_TARGET_LP64
 #endif
