@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pykvm_fixtures.freebsd import FreebsdDump, write_freebsd
 from pykvm_fixtures.linux.names import NamesDump, write_names
+from pykvm_fixtures.plugin import apart
 
 HERE = Path(__file__).resolve().parent
 SHARED = Path(os.environ.get("PYKVM_REAL") or HERE.parent.parent / "shared" / "real")
@@ -56,11 +58,19 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 @pytest.fixture
 def names_dump(tmp_path: Path) -> Callable[..., NamesDump]:
     """A function that writes a Linux dump of names with the arguments of write_names(), each into its own directory."""
-    written = 0
+    return apart(write_names, tmp_path, "names")
 
-    def write(**arguments: Any) -> NamesDump:
-        nonlocal written
-        written += 1
-        return write_names(tmp_path / f"names-{written}", **arguments)
+
+@pytest.fixture(scope="module")
+def freebsd_written(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., FreebsdDump]:
+    """A function: the FreeBSD dump of a machine and options of write_freebsd(), written once a module; do not change
+    its files."""
+    known: dict[str, FreebsdDump] = {}
+
+    def write(machine: str = "amd64", **options: Any) -> FreebsdDump:
+        key = f"{machine} {sorted(options.items(), key=str)}"
+        if key not in known:
+            known[key] = write_freebsd(tmp_path_factory.mktemp("freebsd"), machine, **options)
+        return known[key]
 
     return write

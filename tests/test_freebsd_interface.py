@@ -27,20 +27,6 @@ from pykvm import KvmNlist, KvmPage, Nlist, kvm_geterr
 Write = Callable[..., FreebsdDump]
 
 
-@pytest.fixture(scope="module")
-def written(tmp_path_factory: pytest.TempPathFactory) -> Write:
-    """A function: the dump of these arguments, written once."""
-    kept: dict[str, FreebsdDump] = {}
-
-    def write(machine: str = "amd64", **options: Any) -> FreebsdDump:
-        key = f"{machine} {sorted(options.items(), key=str)}"
-        if key not in kept:
-            kept[key] = write_freebsd(tmp_path_factory.mktemp("dump"), machine, **options)
-        return kept[key]
-
-    return write
-
-
 # -- pages ----------------------------------------------------------------------------------------------------------
 
 
@@ -111,9 +97,9 @@ def _reader(dump: FreebsdDump) -> Minidump:
 
 
 @pytest.mark.parametrize(("machine", "options", "prot"), PAGES, ids=lambda value: str(value)[:24])
-def test_pages(written: Write, machine: str, options: dict[str, Any], prot: Any) -> None:
+def test_pages(freebsd_written: Write, machine: str, options: dict[str, Any], prot: Any) -> None:
     """Every page of the map and of the dump, at its places in memory and in the file, as another reader has them."""
-    dump = written(machine, **options)
+    dump = freebsd_written(machine, **options)
     reader, size = _reader(dump), dump.page_size
     with pykvm.Kvm(dump.core, dump.kernel) as kd:
         pages: list[KvmPage] = []
@@ -156,9 +142,9 @@ def test_pages(written: Write, machine: str, options: dict[str, Any], prot: Any)
             assert reader.physical(p.kp_dmap_vaddr) == p.kp_paddr
 
 
-def test_rights_of_hashed_pages(written: Write, tmp_path: Path) -> None:
+def test_rights_of_hashed_pages(freebsd_written: Write, tmp_path: Path) -> None:
     """Entries that say "read only" (PP is 3) or "no execution" (N)."""
-    dump = written("powerpc64")
+    dump = freebsd_written("powerpc64")
     reader = _reader(dump)
     with pykvm.Kvm(dump.core, dump.kernel) as kd:
         mapped = [page for page in kd.pages() if page.kp_kmap_vaddr]
@@ -174,8 +160,8 @@ def test_rights_of_hashed_pages(written: Write, tmp_path: Path) -> None:
     assert found == [7, 7, 7, 5, 3, 1, *[7] * (len(mapped) - 6)]
 
 
-def test_walk_stops(written: Write) -> None:
-    dump = written()
+def test_walk_stops(freebsd_written: Write) -> None:
+    dump = freebsd_written()
     with pykvm.Kvm(dump.core, dump.kernel) as kd:
         shown: list[KvmPage] = []
 
@@ -200,8 +186,8 @@ def test_walk_stops(written: Write) -> None:
         assert pykvm.kvm_walk_pages(kd, lambda page, closure: kd.close() or 1) == 0  # type: ignore[func-returns-value]
 
 
-def test_full_dumps_are_not_walked(written: Write) -> None:
-    dump = written(container="full")
+def test_full_dumps_are_not_walked(freebsd_written: Write) -> None:
+    dump = freebsd_written(container="full")
     with pykvm.Kvm(dump.core, dump.kernel) as kd:
         assert pykvm.kvm_walk_pages(kd, lambda page, closure: 1) == 0
         assert kvm_geterr(kd).endswith("only minidumps' pages are walked, this is a full dump")
@@ -307,8 +293,8 @@ CPUS: list[tuple[str, dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("machine", "options"), CPUS, ids=lambda value: str(value))
-def test_cpus(written: Write, machine: str, options: dict[str, Any]) -> None:
-    dump = written(machine, **options)
+def test_cpus(freebsd_written: Write, machine: str, options: dict[str, Any]) -> None:
+    dump = freebsd_written(machine, **options)
     word, types = dump.word, options.get("types", True)
     with pykvm.Kvm(dump.core, dump.kernel) as kd:
         assert (pykvm.kvm_getmaxcpu(kd), pykvm.kvm_getncpus(kd)) == (8, 2)
@@ -356,16 +342,16 @@ def test_cpus(written: Write, machine: str, options: dict[str, Any]) -> None:
         assert word == kd.info.pointer_size
 
 
-def test_handles_have_their_own_cpu(written: Write) -> None:
-    dump, other = written(), written("i386", release="10")
+def test_handles_have_their_own_cpu(freebsd_written: Write) -> None:
+    dump, other = freebsd_written(), freebsd_written("i386", release="10")
     a, b, c = (pykvm.Kvm(d.core, d.kernel) for d in (dump, dump, other))
     assert pykvm.kvm_dpcpu_setcpu(a, 1) == 0
     assert [kd.read_ptr(kd.symbol("hits")) for kd in (a, b, c)] == [2000, 1000, 1000]
     assert pykvm.kvm_getpcpu(c, 1) == c.read(other.facts.pcpu[1], other.layouts["pcpu"][0])
 
 
-def test_cpu_numbers_that_make_no_sense(written: Write, tmp_path: Path) -> None:
-    dump = written()
+def test_cpu_numbers_that_make_no_sense(freebsd_written: Write, tmp_path: Path) -> None:
+    dump = freebsd_written()
     at = _file_offset(dump, dump.symbols["mp_maxcpus"])
     for value, message in ((0, "mp_maxcpus 0 makes no sense"), (1 << 30, "mp_maxcpus 1073741824 makes no sense")):
         core = _poked(dump, tmp_path, at, struct.pack("<i", value))
@@ -419,9 +405,9 @@ def test_vnet(tmp_path: Path, dumping: int, jid: int) -> None:
     assert shown == [f"{nl[0].n_value:016x} vnet_entry_ifnet", f"{nl[2].n_value:016x} pcpu_entry_hits"]
 
 
-def test_vnet_that_is_none(written: Write, tmp_path: Path) -> None:
+def test_vnet_that_is_none(freebsd_written: Write, tmp_path: Path) -> None:
     """The structure is not what it should be: the name is not found, the others are, and the message says why."""
-    dump = written()
+    dump = freebsd_written()
     magic = next(iter(dump.addresses.vnets.values())) + dump.layouts["vnet"][1]["vnet_magic_n"][0]
     core = _poked(dump, tmp_path, _file_offset(dump, magic), b"\1\2\3\4")
     with pykvm.Kvm(core, dump.kernel) as kd:
@@ -433,8 +419,8 @@ def test_vnet_that_is_none(written: Write, tmp_path: Path) -> None:
             kd.symbol("ifnet")
 
 
-def test_vnet_without_types(written: Write) -> None:
-    dump = written(types=False)
+def test_vnet_without_types(freebsd_written: Write) -> None:
+    dump = freebsd_written(types=False)
     with pykvm.Kvm(dump.core, dump.kernel) as kd:
         nl = [KvmNlist("_ifnet"), KvmNlist("_hits")]
         assert pykvm.kvm_nlist2(kd, nl) == 1
@@ -475,8 +461,8 @@ def test_no_swap(tmp_path: Path) -> None:
         assert pykvm.kvm_getswapinfo(kd, 8, 0) == [("", 0, 0, 0)]
 
 
-def test_swap_that_makes_no_sense(written: Write, tmp_path: Path) -> None:
-    dump = written()
+def test_swap_that_makes_no_sense(freebsd_written: Write, tmp_path: Path) -> None:
+    dump = freebsd_written()
     members = dump.layouts["swdevt"][1]
     with pykvm.Kvm(dump.core, dump.kernel) as kd:
         device = kd.read_ptr(kd.symbol("swtailq"))
@@ -488,7 +474,7 @@ def test_swap_that_makes_no_sense(written: Write, tmp_path: Path) -> None:
     with pykvm.Kvm(_poked(dump, tmp_path, at, struct.pack("<Q", device)), dump.kernel) as kd:
         assert pykvm.kvm_getswapinfo(kd, 8, 0) == -1
         assert "loops" in kvm_geterr(kd)
-    dump = written(types=False)
+    dump = freebsd_written(types=False)
     with pykvm.Kvm(dump.core, dump.kernel) as kd:
         assert pykvm.kvm_getswapinfo(kd, 8, 0) == -1
         assert kvm_geterr(kd).startswith(f"struct swdevt: {dump.kernel}: carries no type information (CTF, DWARF)")
@@ -532,9 +518,9 @@ class Book:
     ],
     ids=lambda value: str(value),
 )
-def test_kernels_without_symbols(written: Write, tmp_path: Path, machine: str, options: dict[str, Any]) -> None:
+def test_kernels_without_symbols(freebsd_written: Write, tmp_path: Path, machine: str, options: dict[str, Any]) -> None:
     """All names are the resolver's: also those that it takes to translate, and those of the identity check."""
-    dump = written(machine, **options)
+    dump = freebsd_written(machine, **options)
     kernel, book = _stripped(dump, tmp_path / "kernel"), Book(dump.symbols)
     errbuf = bytearray(2048)
     for execfile in (kernel, None):
@@ -559,8 +545,8 @@ def test_kernels_without_symbols(written: Write, tmp_path: Path, machine: str, o
         assert b"name the kernel file" in errbuf
 
 
-def test_a_resolver_is_asked_for_what_the_file_lacks(written: Write) -> None:
-    dump = written()
+def test_a_resolver_is_asked_for_what_the_file_lacks(freebsd_written: Write) -> None:
+    dump = freebsd_written()
     one, two = Book({"mine": 0x1234, "allproc": 1}), Book({"mine": 0x5678})
     a = pykvm.kvm_open2(str(dump.kernel), str(dump.core), os.O_RDONLY, None, one)
     b = pykvm.kvm_open2(dump.kernel, dump.core, os.O_RDONLY, resolver=two)
@@ -593,8 +579,8 @@ def _raises(name: str) -> int:
         (lambda name, more: 1, "resolver: {}: TypeError: "),
     ],
 )
-def test_resolvers_that_fail(written: Write, tmp_path: Path, resolver: Any, message: str) -> None:
-    dump = written(container="full")
+def test_resolvers_that_fail(freebsd_written: Write, tmp_path: Path, resolver: Any, message: str) -> None:
+    dump = freebsd_written(container="full")
     kernel, errbuf = _stripped(dump, tmp_path / "kernel"), bytearray(2048)
     assert pykvm.kvm_open2(kernel, dump.core, os.O_RDONLY, errbuf, resolver) is None
     assert errbuf.startswith(message.format("KPML5phys").encode())
@@ -610,8 +596,8 @@ def test_resolvers_that_fail(written: Write, tmp_path: Path, resolver: Any, mess
         kd.symbol("bad")
 
 
-def test_wrong_calls(written: Write) -> None:
-    dump = written()
+def test_wrong_calls(freebsd_written: Write) -> None:
+    dump = freebsd_written()
     with pytest.raises(TypeError, match="resolver"):
         pykvm.kvm_open2(dump.kernel, dump.core, 0, None, "no function")  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="errbuf"):
@@ -657,10 +643,12 @@ def test_wrong_calls(written: Write) -> None:
         ("KERNEL", "KERNEL", 0, "no valid dump header: {KERNEL} is an ELF "),
     ],
 )
-def test_messages(written: Write, tmp_path: Path, kernel: str | None, core: str, flags: int, message: str) -> None:
-    dump = written()
+def test_messages(
+    freebsd_written: Write, tmp_path: Path, kernel: str | None, core: str, flags: int, message: str
+) -> None:
+    dump = freebsd_written()
     files = {name: tmp_path / name for name in ("EMPTY", "TEXT", "DATA")}
-    files |= {"CORE": dump.core, "KERNEL": dump.kernel, "OTHER": written("arm").kernel}
+    files |= {"CORE": dump.core, "KERNEL": dump.kernel, "OTHER": freebsd_written("arm").kernel}
     files["EMPTY"].write_bytes(b"")
     files["TEXT"].write_text("not a kernel\n")
     raw = dump.kernel.read_bytes()
@@ -727,9 +715,9 @@ def test_what_other_systems_lack(mirbsd_dump: Any) -> None:
         assert nl[0].n_value == mirbsd_dump.symbols["allproc"]
 
 
-def test_where_the_kernel_runs(written: Write) -> None:
+def test_where_the_kernel_runs(freebsd_written: Write) -> None:
     for machine in ("amd64", "powerpc64"):
-        dump = written(machine)
+        dump = freebsd_written(machine)
         with pykvm.Kvm(dump.core, dump.kernel) as kd:
             assert pykvm.kvm_kerndisp(kd) == dump.displacement
             assert kvm_geterr(kd) == ""
@@ -754,8 +742,12 @@ def test_a_kernel_that_was_moved(tmp_path: Path) -> None:
         kd.close()
 
 
-def test_native(written: Write, monkeypatch: pytest.MonkeyPatch) -> None:
-    amd64, arm64, powerpc = written("amd64"), written("arm64", offset=1 << 30), written("powerpc64")
+def test_native(freebsd_written: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    amd64, arm64, powerpc = (
+        freebsd_written("amd64"),
+        freebsd_written("arm64", offset=1 << 30),
+        freebsd_written("powerpc64"),
+    )
     hosts = {
         ("x86_64", "little"): (1, 0, 0), ("aarch64", "little"): (0, 1, 0), ("powerpc64", "big"): (0, 0, 1),
         ("powerpc64", "little"): (0, 0, 0), ("i386", "little"): (0, 0, 0),

@@ -26,20 +26,6 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
-@pytest.fixture(scope="module")
-def written(tmp_path_factory: pytest.TempPathFactory) -> Write:
-    """Dumps by machine and options, each written once."""
-    known: dict[str, FreebsdDump] = {}
-
-    def write(machine: str = "amd64", **options: Any) -> FreebsdDump:
-        key = f"{machine} {sorted(options.items())}"
-        if key not in known:
-            known[key] = write_freebsd(tmp_path_factory.mktemp("modules"), machine, **options)
-        return known[key]
-
-    return write
-
-
 def loaded(dump: FreebsdDump) -> list[Any]:
     """The modules without the kernel."""
     return list(dump.modules.values())[1:]
@@ -59,8 +45,8 @@ def table_of(kd: pykvm.Kvm) -> ModuleSymbols:
 
 
 @pytest.mark.parametrize(("machine", "options"), VARIANTS, ids=str)
-def test_names_from_memory(written: Write, machine: str, options: dict[str, Any]) -> None:
-    dump = written(machine, **options)
+def test_names_from_memory(freebsd_written: Write, machine: str, options: dict[str, Any]) -> None:
+    dump = freebsd_written(machine, **options)
     with pykvm.Kvm(dump.core, dump.kernel) as kd:
         table = table_of(kd)
         assert table.flaw is None
@@ -79,13 +65,13 @@ def test_names_from_memory(written: Write, machine: str, options: dict[str, Any]
         assert [letters[f"zfs_{name}"] for name in ("modevent", "attach", "detach", "softc", "magic")] == list("tTWDA")
 
 
-def test_they_are_read_when_they_are_needed(written: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_they_are_read_when_they_are_needed(freebsd_written: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     from pykvm.targets.freebsd import modules
 
     calls = []
     real = modules.read
     monkeypatch.setattr(modules, "read", lambda *a: calls.append(1) or real(*a))
-    dump = written()
+    dump = freebsd_written()
     with pykvm.Kvm(dump.core, dump.kernel) as kd:
         kd.symbol("allproc")
         kd.symbol_at(kd.symbol("allproc"))
@@ -97,8 +83,8 @@ def test_they_are_read_when_they_are_needed(written: Write, monkeypatch: pytest.
         assert calls == [1]
 
 
-def test_outside_of_their_memory_they_name_nothing(written: Write) -> None:
-    dump = written()
+def test_outside_of_their_memory_they_name_nothing(freebsd_written: Write) -> None:
+    dump = freebsd_written()
     with pykvm.Kvm(dump.core, dump.kernel) as kd:
         table, (tap, zfs) = table_of(kd), loaded(dump)
         assert [(a.start, a.end) for a in table.areas] == [(m.address, m.address + m.size) for m in (tap, zfs)]
@@ -111,9 +97,9 @@ def test_outside_of_their_memory_they_name_nothing(written: Write) -> None:
 
 @pytest.mark.parametrize("container", ["ko", "ko.debug"])
 @pytest.mark.parametrize("machine", ["amd64", "i386", "arm64", "mips", "powerpc64"])
-def test_names_from_files(written: Write, machine: str, container: str) -> None:
+def test_names_from_files(freebsd_written: Write, machine: str, container: str) -> None:
     """A file without contents fits by its size alone, if the loader did not put tables behind it."""
-    dump = written(machine, module_tables=False, module_files=container)
+    dump = freebsd_written(machine, module_tables=False, module_files=container)
     with pykvm.Kvm(dump.core, dump.kernel) as kd:
         table, expected = table_of(kd), {m.name: {s.name: s.in_file for s in m.symbols} for m in loaded(dump)}
         if container == "ko.debug" and loaded(dump)[0].relocatable:
@@ -134,9 +120,9 @@ def test_names_from_files(written: Write, machine: str, container: str) -> None:
 
 
 @pytest.mark.parametrize("machine", ["amd64", "arm"])
-def test_kernels_without_types(written: Write, machine: str) -> None:
+def test_kernels_without_types(freebsd_written: Write, machine: str) -> None:
     """The constants for debuggers tell of the list; names are in files, which fit by their contents."""
-    dump = written(machine, types=False, module_files="ko")
+    dump = freebsd_written(machine, types=False, module_files="ko")
     with pykvm.Kvm(dump.core, dump.kernel) as kd:
         assert kd.facts()["modules"] == [{"name": m.name, "address": m.address, "size": None} for m in loaded(dump)]
         table = table_of(kd)
@@ -150,16 +136,16 @@ def test_kernels_without_types(written: Write, machine: str) -> None:
                     assert table.at(symbol.in_file) == (symbol.name, 0)
 
 
-def test_kernels_that_say_nothing_of_modules(written: Write) -> None:
-    dump = written(types=False, constants=False)
+def test_kernels_that_say_nothing_of_modules(freebsd_written: Write) -> None:
+    dump = freebsd_written(types=False, constants=False)
     with pykvm.Kvm(dump.core, dump.kernel) as kd:
         assert kd.symbols.modules is None
         assert "modules" not in kd.facts()
         assert list(kd.symbols)
 
 
-def test_dragonfly(written: Write) -> None:
-    dump = written("dragonfly")
+def test_dragonfly(freebsd_written: Write) -> None:
+    dump = freebsd_written("dragonfly")
     with pykvm.Kvm(dump.core, dump.kernel) as kd:
         assert kd.symbols.modules is None
 
@@ -176,8 +162,8 @@ def test_dragonfly(written: Write) -> None:
         (lambda raw: b"", "if_tap.ko: is no ELF file"),
     ],
 )
-def test_files_that_do_not_fit(written: Write, tmp_path: Path, change: Any, flaw: str) -> None:
-    dump = written(module_tables=False, module_files="ko")
+def test_files_that_do_not_fit(freebsd_written: Write, tmp_path: Path, change: Any, flaw: str) -> None:
+    dump = freebsd_written(module_tables=False, module_files="ko")
     for file in dump.kernel.parent.iterdir():
         shutil.copy(file, tmp_path / file.name)
     file = tmp_path / "if_tap.ko"
@@ -192,16 +178,16 @@ def test_files_that_do_not_fit(written: Write, tmp_path: Path, change: Any, flaw
             kd.symbol("nosuch")
 
 
-def test_no_table_and_no_file(written: Write, capsys: pytest.CaptureFixture[str]) -> None:
-    dump = written(module_tables=False)
+def test_no_table_and_no_file(freebsd_written: Write, capsys: pytest.CaptureFixture[str]) -> None:
+    dump = freebsd_written(module_tables=False)
     assert main(["nm", "-M", str(dump.core), "-N", str(dump.kernel), "zfs_attach"]) == 1
     said = capsys.readouterr().err
     assert said.startswith("pykvm: no such symbol: zfs_attach; if_tap.ko: invalid address")
     assert said.rstrip().endswith(f"no file if_tap.ko beside {dump.kernel}")
 
 
-def test_the_command(written: Write, capsys: pytest.CaptureFixture[str]) -> None:
-    dump = written()
+def test_the_command(freebsd_written: Write, capsys: pytest.CaptureFixture[str]) -> None:
+    dump = freebsd_written()
     flags = ["-M", str(dump.core), "-N", str(dump.kernel)]
     assert main(["nm", *flags, "--json", "zfs_softc"]) == 0
     (row,) = json.loads(capsys.readouterr().out)
@@ -212,9 +198,9 @@ def test_the_command(written: Write, capsys: pytest.CaptureFixture[str]) -> None
 
 
 @pytest.mark.parametrize(("machine", "release"), [("amd64", "14"), ("i386", "12"), ("powerpc64", "14")])
-def test_their_types(written: Write, machine: str, release: str) -> None:
+def test_their_types(freebsd_written: Write, machine: str, release: str) -> None:
     """Those of the files beside the kernel, behind the kernel's own."""
-    dump = written(machine, release=release, module_files="ko")
+    dump = freebsd_written(machine, release=release, module_files="ko")
     with pykvm.Kvm(dump.core, dump.kernel) as kd:
         types, word = kd.types, dump.word
         assert types.struct("proc").size == dump.layouts["proc"][0]
@@ -227,7 +213,7 @@ def test_their_types(written: Write, machine: str, release: str) -> None:
             pykvm.KvmError, match=f"struct nosuch: not in the types of {dump.kernel}, nor of its 2 modul"
         ):
             types.struct("nosuch")
-    dump = written(machine, release=release)
+    dump = freebsd_written(machine, release=release)
     with (
         pykvm.Kvm(dump.core, dump.kernel) as kd,
         pytest.raises(pykvm.KvmError, match=r"struct zfs_softc: .*\(if_tap.ko: no file if_tap.ko beside"),
@@ -239,7 +225,7 @@ def test_their_types(written: Write, machine: str, release: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def room(written: Write, tmp_path_factory: pytest.TempPathFactory) -> tuple[FreebsdDump, Path]:
+def room(freebsd_written: Write, tmp_path_factory: pytest.TempPathFactory) -> tuple[FreebsdDump, Path]:
     """A dump that tests may write to, and a copy of it as it was."""
     dump = write_freebsd(tmp_path_factory.mktemp("room"), release="12")
     copy = dump.core.with_name("copy")
@@ -334,8 +320,8 @@ def test_fuzz(room: Any, changes: list[tuple[str, tuple[str, str], bytes]], insi
     st.lists(st.tuples(st.integers(0, 40000), st.binary(min_size=1, max_size=8)), max_size=4), st.integers(0, 1 << 16)
 )
 @settings(max_examples=60, deadline=2000)
-def test_fuzz_files(written: Write, changes: list[tuple[int, bytes]], cut: int) -> None:
-    dump = written(module_tables=False, module_files="ko", seed=7)
+def test_fuzz_files(freebsd_written: Write, changes: list[tuple[int, bytes]], cut: int) -> None:
+    dump = freebsd_written(module_tables=False, module_files="ko", seed=7)
     file, kept = dump.kernel.with_name("if_tap.ko"), dump.kernel.with_name("kept")
     if not kept.exists():
         shutil.copy(file, kept)
