@@ -75,35 +75,43 @@ ssize_t kvm_write(kvm_t *kd, unsigned long addr, const void *buf, size_t n)
 	return libkvm_ask(kd, PK_CALL_WRITE, &call) == 0 ? (ssize_t)call.count : -1;
 }
 
-/* Ask for `count` names: what was found of each, for the caller to free; NULL on failure. */
-static pk_name *look_up(kvm_t *kd, const char **names, size_t count)
+_Static_assert(offsetof(struct nlist, n_name) == 0 && offsetof(struct kvm_nlist, n_name) == 0, "n_name");
+
+/* Ask for the names of a list, whose entries of `size` bytes begin with n_name: what was found of each, for the caller to
+   free, and how many there are; NULL on failure. */
+static pk_name *look_up(kvm_t *kd, const void *list, size_t size, const char *function, size_t *count)
 {
+	const char *name;
 	pk_call call;
 
+	if (kd == NULL || list == NULL) {
+		libkvm_refuse(kd, function);
+		return NULL;
+	}
+	const char *entry = list;
+	for (*count = 0; memcpy(&name, entry, sizeof(name)), name != NULL && *name != '\0'; entry += size)
+		++*count;
+	const char **names = calloc(*count + 1, sizeof(*names));
+	if (names == NULL) {
+		libkvm_report(kd, strerror(ENOMEM), 0);
+		return NULL;
+	}
+	for (size_t i = 0; i < *count; i++)
+		memcpy(&names[i], (const char *)list + i * size, sizeof(*names));
 	libkvm_blank(&call);
 	call.data = names;
-	call.size = count;
-	if (libkvm_ask(kd, PK_CALL_NLIST, &call) != 0)
-		return NULL;
-	return call.result;
+	call.size = *count;
+	const int failed = libkvm_ask(kd, PK_CALL_NLIST, &call);
+	free(names);
+	return failed ? NULL : call.result;
 }
 
 int kvm_nlist(kvm_t *kd, struct nlist *nl)
 {
-	size_t count = 0;
+	size_t count;
 	int missing = 0;
+	pk_name *found = look_up(kd, nl, sizeof(*nl), "kvm_nlist", &count);
 
-	if (kd == NULL || nl == NULL) {
-		libkvm_refuse(kd, "kvm_nlist");
-		return -1;
-	}
-	while (nl[count].n_name != NULL && nl[count].n_name[0] != '\0')
-		count++;
-	const char **names = calloc(count + 1, sizeof(*names));
-	for (size_t i = 0; names != NULL && i < count; i++)
-		names[i] = nl[i].n_name;
-	pk_name *found = names == NULL ? NULL : look_up(kd, names, count);
-	free(names);
 	if (found == NULL)
 		return -1;
 	for (size_t i = 0; i < count; i++) {
@@ -119,20 +127,10 @@ int kvm_nlist(kvm_t *kd, struct nlist *nl)
 
 int kvm_nlist2(kvm_t *kd, struct kvm_nlist *nl)
 {
-	size_t count = 0;
+	size_t count;
 	int missing = 0;
+	pk_name *found = look_up(kd, nl, sizeof(*nl), "kvm_nlist2", &count);
 
-	if (kd == NULL || nl == NULL) {
-		libkvm_refuse(kd, "kvm_nlist2");
-		return -1;
-	}
-	while (nl[count].n_name != NULL && nl[count].n_name[0] != '\0')
-		count++;
-	const char **names = calloc(count + 1, sizeof(*names));
-	for (size_t i = 0; names != NULL && i < count; i++)
-		names[i] = nl[i].n_name;
-	pk_name *found = names == NULL ? NULL : look_up(kd, names, count);
-	free(names);
 	if (found == NULL)
 		return -1;
 	for (size_t i = 0; i < count; i++) {
