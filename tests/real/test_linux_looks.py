@@ -116,7 +116,7 @@ def test_types(kd: pykvm.Kvm) -> None:
     found = btf_scan.find(kd, start, target.byteorder, "scan", target.pointer_size, "task_struct")
     assert found is not None
     graph: Any = kd.target.types
-    assert (found.end, found.strings_end) == (graph.graph.end, graph.graph.strings_end)
+    assert (found.end, found.strings_end) == (graph.carried.end, graph.carried.strings_end)
 
 
 def test_variables(kd: pykvm.Kvm, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -164,7 +164,7 @@ def test_layout_of_vmlinux(real: Any, tmp_path: Any, capsys: pytest.CaptureFixtu
 def test_kernel_file(real: Any) -> None:
     """A kernel file's BTF is what its dump has."""
     with pykvm.Kvm(real("linux/x86_64-6.12-kaslr.zlib-d31.kdump")) as kd:
-        file, dump = kernel_types(real(VMLINUX)), kd.target.types.graph
+        file, dump = kernel_types(real(VMLINUX)), kd.target.types.carried
         assert list(file) == list(dump)
         assert file._types == dump._types
         assert file._strings == dump._strings

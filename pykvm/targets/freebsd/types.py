@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pykvm.errors import FormatError, KvmError
 from pykvm.images.hostfile import HostFile
@@ -12,14 +10,15 @@ from pykvm.targets.base import Parts
 from pykvm.targets.freebsd import constants
 from pykvm.types import of_file
 from pykvm.types.graph import GraphTypes
-from pykvm.types.layout import Struct, Types, checked
+from pykvm.types.layered import LayeredTypes
+from pykvm.types.layout import Types
 from pykvm.types.modules import WithModules
 
 if TYPE_CHECKING:
     from pykvm.targets.freebsd.family import Family
 
 
-class KernelTypes(Types):
+class KernelTypes(LayeredTypes):
     """Types of a kernel file (CTF, DWARF), behind those of a layout file."""
 
     def __init__(self, parts: Parts, pointer_size: int) -> None:
@@ -27,62 +26,20 @@ class KernelTypes(Types):
         self._parts = parts
         self._pointer_size = pointer_size
         self._file = parts.kernel
-        self._carried: Types | None = None
-        self._lock = threading.Lock()
-        self._why = f"{self.source}: carries no type information (CTF, DWARF): a kernel.debug has it, or --layout"
 
-    @property
-    def carried(self) -> Types:
+    def read(self) -> Types:
         """The kernel file's own, or what its constants for debuggers tell."""
-        with self._lock:
-            if self._carried is None:
-                found = None
-                if self._file is not None:
-                    try:
-                        found = of_file(self._file)
-                    except KvmError as e:
-                        self._why = f"the kernel's types cannot be read: {e}"
-                if isinstance(found, GraphTypes):
-                    found.given = self._structs
-                self._carried = found if found is not None else constants.types(self._parts, self._pointer_size)
-        return self._carried
-
-    def struct(self, name: str) -> Struct:
-        found = self.get(checked(name))
-        if found is None:
-            source = self.carried.source
-            raise KvmError(f"struct {name}: {f'not in the types of {source}' if source else self._why}")
-        return found
-
-    def same_named(self, name: str) -> list[Struct]:
-        return super().same_named(name) if name in self._structs else self.carried.same_named(name)
-
-    def enumerators(self, name: str) -> Mapping[str, int]:
-        return self.carried.enumerators(name)
-
-    def constant(self, name: str, default: int | None = None) -> int | None:
-        return self.carried.constant(name, default)
-
-    def bodies(self, names: Iterable[str] | None = None) -> Iterator[tuple[str, dict[str, Any]]]:
-        for name in self if names is None else names:
-            yield from super().bodies([name]) if name in self._structs else self.carried.bodies([name])
-
-    def __getitem__(self, name: str) -> Struct:
-        own = self._given(name)
-        return own if own is not None else self.carried[name]
-
-    def __contains__(self, name: object) -> bool:
-        return (isinstance(name, str) and self._given(name) is not None) or name in self.carried
-
-    def _given(self, name: str) -> Struct | None:
-        return self._structs.get(name) or self._structs.get(name.removeprefix("struct ").removeprefix("union "))
-
-    def __iter__(self) -> Iterator[str]:
-        yield from self._structs
-        yield from (name for name in self.carried if name not in self._structs)
-
-    def __len__(self) -> int:
-        return len(set(self._structs) | set(self.carried))
+        self.why = f"{self.source}: carries no type information (CTF, DWARF): a kernel.debug has it, or --layout"
+        if self._file is not None:
+            try:
+                found = of_file(self._file)
+            except KvmError as e:
+                self.why = f"the kernel's types cannot be read: {e}"
+            else:
+                if found is not None:
+                    self.why = ""
+                    return found
+        return constants.types(self._parts, self._pointer_size)
 
 
 class AllTypes(WithModules[KernelTypes]):

@@ -7,17 +7,15 @@ kernel keeps as BTF that goes on behind its own (struct btf_module of kernel/bpf
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable
 
 from pykvm.errors import FormatError, KvmError
 from pykvm.targets.base import Parts
 from pykvm.targets.linux.symbols.carried import code_end
 from pykvm.types import btf, btf_scan, of_file
 from pykvm.types.btf import BtfTypes
-from pykvm.types.graph import GraphTypes
-from pykvm.types.layout import Struct, Types, checked
+from pykvm.types.layered import LayeredTypes
+from pykvm.types.layout import Types
 from pykvm.types.modules import WithModules
 
 MAX_MODULES = 1 << 14
@@ -25,34 +23,23 @@ MAX_BYTES = 64 << 20  # of the BTF of all modules: a distribution's have some 10
 NAME = 64
 
 
-class KernelTypes(Types):
-    """The kernel's own types: what is given, and a graph that is read when something is asked of it first."""
+class KernelTypes(LayeredTypes):
+    """The kernel's own types: what is given, and what the dump or the kernel file carries."""
 
     def __init__(self, parts: Parts, pointer_size: int, byteorder: str = "little") -> None:
         super().__init__(parts.image.path)
         self._byteorder = byteorder
         self._parts: Parts | None = parts
         self._pointer_size = pointer_size
-        self._graph: Types | None = None
-        self._lock = threading.Lock()
-        self._why = ""
 
-    @property
-    def graph(self) -> Types:
-        """The types that the kernel or its file carries; none if neither does."""
-        if self._graph is None:
-            with self._lock:
-                if self._graph is None and self._parts is not None:
-                    self._graph = self._read(self._parts)
-                    self._parts = None
-        assert self._graph is not None
-        return self._graph
-
-    def _read(self, parts: Parts) -> Types:
+    def read(self) -> Types:
+        """The BTF in the dump, else the kernel file's BTF or DWARF."""
+        parts = self._parts
+        assert parts is not None
         found: Types | None = None
         why = [f"{parts.image.path}: this kernel carries no types (BTF)"]
         try:
-            found = self._carried(parts)
+            found = self._in_dump(parts)
         except KvmError as e:
             why = [f"the kernel's types cannot be read: {e}"]
         if found is None and parts.kernel is not None:
@@ -61,15 +48,14 @@ class KernelTypes(Types):
                 why.append(f"{parts.kernel.path} carries none (BTF, DWARF)")
             except KvmError as e:
                 why.append(str(e))
+        self._parts = None
         if found is None:
             why.append("name a kernel file that has them (kernel, -N), or a layout file (--layout)")
-            self._why = "; ".join(why)
+            self.why = "; ".join(why)
             return Types(parts.image.path)
-        if isinstance(found, GraphTypes):
-            found.given = self._structs
         return found
 
-    def _carried(self, parts: Parts) -> Types | None:
+    def _in_dump(self, parts: Parts) -> Types | None:
         """The BTF in the dump."""
         symbols, source = parts.symbols, parts.image.path
         start, stop = symbols.find("__start_BTF"), symbols.find("__stop_BTF")
@@ -80,38 +66,6 @@ class KernelTypes(Types):
             found = btf_scan.find(parts.memory, end, self._byteorder, source, self._pointer_size, "task_struct")
         parts.image.release()
         return found
-
-    def struct(self, name: str) -> Struct:
-        found = self.get(checked(name))
-        if found is None:
-            raise KvmError(f"struct {name}: {self._why or f'not in the types of {self.graph.source}'}")
-        return found
-
-    def enumerators(self, name: str) -> Mapping[str, int]:
-        return self.graph.enumerators(name)
-
-    def constant(self, name: str, default: int | None = None) -> int | None:
-        return self.graph.constant(name, default)
-
-    def bodies(self, names: Iterable[str] | None = None) -> Iterator[tuple[str, dict[str, Any]]]:
-        for name in self if names is None else names:
-            yield from super().bodies([name]) if name in self._structs else self.graph.bodies([name])
-
-    def __getitem__(self, name: str) -> Struct:
-        try:
-            return super().__getitem__(name)
-        except KeyError:
-            return self.graph[name]
-
-    def __contains__(self, name: object) -> bool:
-        return super().__contains__(name) or name in self.graph
-
-    def __iter__(self) -> Iterator[str]:
-        yield from self._structs
-        yield from (name for name in self.graph if name not in self._structs)
-
-    def __len__(self) -> int:
-        return sum(1 for _ in self)
 
 
 class AllTypes(WithModules[KernelTypes]):
@@ -128,7 +82,7 @@ class AllTypes(WithModules[KernelTypes]):
     def read_modules(self, found: list[Types]) -> None:
         """Add each module's BTF. The kernel has relocated it: a base of its own (.BTF.base, since Linux 6.11) is only
         in the module's file."""
-        kernel, base = self.kernel, self.kernel.graph
+        kernel, base = self.kernel, self.kernel.carried
         symbol = self._parts.symbols.find("btf_modules")
         head = symbol.value if symbol is not None else self._head()
         if head is None or not isinstance(base, BtfTypes) or "btf_module" not in kernel:
