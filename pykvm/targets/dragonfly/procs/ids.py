@@ -14,6 +14,7 @@ from pykvm.errors import FormatError
 from pykvm.records import text
 from pykvm.targets.common.columns import Column, Member
 from pykvm.targets.dragonfly.procs.numbers import NOUDEV, P_CONTROLT, kernel_process
+from pykvm.targets.freebsd.procs import ids
 from pykvm.types.decode import element
 
 if TYPE_CHECKING:
@@ -23,33 +24,12 @@ MAX_GROUPS = 1024  # NGROUPS is 16
 NO_PID = -1
 
 MEMBERS = {
+    **ids.SHARED,
     "p_pid": Member("proc", "proc", ("p_pid",), signed=True),
     "oppid": Member("proc", "proc", ("p_oppid",), signed=True),
-    "parent": Member("proc", "proc", ("p_pptr",)),
-    "parent_pid": Member("parent", "proc", ("p_pid",), signed=True),
     "p_flags": Member("proc", "proc", ("p_flags", "p_flag")),
-    "cred": Member("proc", "proc", ("p_ucred",)),
-    "uid": Member("cred", "ucred", ("cr_uid",)),
-    "ruid": Member("cred", "ucred", ("cr_ruid",)),
-    "svuid": Member("cred", "ucred", ("cr_svuid",)),
-    "rgid": Member("cred", "ucred", ("cr_rgid",)),
-    "svgid": Member("cred", "ucred", ("cr_svgid",)),
     "ngroups": Member("cred", "ucred", ("cr_ngroups",), signed=True),
-    "prison": Member("cred", "ucred", ("cr_prison",)),
-    "jid": Member("prison", "prison", ("pr_id",), signed=True),
-    "pgrp": Member("proc", "proc", ("p_pgrp",)),
-    "pgid": Member("pgrp", "pgrp", ("pg_id",), signed=True),
     "jobc": Member("pgrp", "pgrp", ("pg_jobc",), signed=True),
-    "session": Member("pgrp", "pgrp", ("pg_session",)),
-    "sid": Member("session", "session", ("s_sid",), signed=True),
-    "leader": Member("session", "session", ("s_leader",)),
-    "ttyvp": Member("session", "session", ("s_ttyvp",)),
-    "s_ttyp": Member("session", "session", ("s_ttyp",)),
-    "t_dev": Member("tty", "tty", ("t_dev",)),
-    "t_pgrp": Member("tty", "tty", ("t_pgrp",)),
-    "tty_pgid": Member("t_pgrp", "pgrp", ("pg_id",), signed=True),
-    "tty_session": Member("tty", "tty", ("t_session",)),
-    "tsid": Member("tty_session", "session", ("s_sid",), signed=True),
     # devfs's number of the device; before devfs (2.6) it had one of its own.
     "device": Member("t_dev", "cdev", ("si_inode", "si_udev")),
     "major": Member("t_dev", "cdev", ("si_umajor",)),

@@ -22,24 +22,20 @@ NGROUPS_MAX = 65536  # of one process
 MAX_GROUPS = 1 << 22  # of all processes
 MAX_LOGIN = 256
 
-MEMBERS = {
-    "pid": Member("proc", "proc", ("p_pid",), signed=True),
+# What DragonFly has as it was in FreeBSD 4, too.
+SHARED = {
     "parent": Member("proc", "proc", ("p_pptr",)),
     "parent_pid": Member("parent", "proc", ("p_pid",), signed=True),
-    # The real parent: of all processes since 12, of traced ones before.
-    "oppid": Member("proc", "proc", ("p_oppid",), signed=True),
     "cred": Member("proc", "proc", ("p_ucred",)),
     "uid": Member("cred", "ucred", ("cr_uid",)),
     "ruid": Member("cred", "ucred", ("cr_ruid",)),
     "svuid": Member("cred", "ucred", ("cr_svuid",)),
     "rgid": Member("cred", "ucred", ("cr_rgid",)),
     "svgid": Member("cred", "ucred", ("cr_svgid",)),
-    "cr_flags": Member("cred", "ucred", ("cr_flags",)),
     "prison": Member("cred", "ucred", ("cr_prison",)),
     "jid": Member("prison", "prison", ("pr_id",), signed=True),
     "pgrp": Member("proc", "proc", ("p_pgrp",)),
     "pgid": Member("pgrp", "pgrp", ("pg_id",), signed=True),
-    "pg_jobc": Member("pgrp", "pgrp", ("pg_jobc",), signed=True),  # up to 13
     "session": Member("pgrp", "pgrp", ("pg_session",)),
     "sid": Member("session", "session", ("s_sid",), signed=True),
     "leader": Member("session", "session", ("s_leader",)),
@@ -50,6 +46,14 @@ MEMBERS = {
     "tty_pgid": Member("t_pgrp", "pgrp", ("pg_id",), signed=True),
     "tty_session": Member("tty", "tty", ("t_session",)),
     "tsid": Member("tty_session", "session", ("s_sid",), signed=True),
+}
+MEMBERS = {
+    **SHARED,
+    "pid": Member("proc", "proc", ("p_pid",), signed=True),
+    # The real parent: of all processes since 12, of traced ones before.
+    "oppid": Member("proc", "proc", ("p_oppid",), signed=True),
+    "cr_flags": Member("cred", "ucred", ("cr_flags",)),
+    "pg_jobc": Member("pgrp", "pgrp", ("pg_jobc",), signed=True),  # up to 13
 }
 
 
