@@ -14,6 +14,7 @@ import os
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from types import TracebackType
 from typing import Any
 
 import pykvm
@@ -49,8 +50,11 @@ def _detach(capi: Any) -> None:
         kd.outlive()
 
 
-def _lost(*_: object) -> None:
-    """An exception of an exception's: the call stays unanswered, which is -1."""
+def _lost(kind: type[BaseException], _: object, trace: TracebackType | None) -> None:
+    """What came when pk_capi_call was about to return: SIGINT is the program's; an exception of an exception's leaves
+    the call as it is, which is failed."""
+    if trace is not None and issubclass(kind, KeyboardInterrupt):
+        trace.tb_frame.f_locals["call"].interrupted = 1
 
 
 @ffi.def_extern(onerror=_lost)  # type: ignore[untyped-decorator]

@@ -209,6 +209,7 @@ def test_first_opens_of_a_python_at_once(kind: str) -> None:
 
 INTERRUPTED = """
 import ctypes, os, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts what runs beside it without
 kvm, errbuf = ctypes.CDLL(sys.argv[1]), ctypes.create_string_buffer(2048)
 kvm.kvm_openfiles(None, b"/no/such", None, 0, errbuf)
 import pykvm
@@ -223,7 +224,17 @@ try:
     print("not told")
 except KeyboardInterrupt:
     print(errbuf.value.decode())
-pykvm.kvm_openfiles = surrogate
+capi, fail = sys.modules["pykvm.capi"], sys.modules["pykvm.capi"]._fail
+def late(*arguments):
+    fail(*arguments)
+    raise KeyboardInterrupt
+pykvm.kvm_openfiles, capi._fail = surrogate, late
+try:
+    kvm.kvm_openfiles(None, b"/no/such", None, 0, errbuf)
+    print("not told")
+except KeyboardInterrupt:
+    print("late")
+capi._fail = fail
 print(kvm.kvm_openfiles(None, b"/no/such", None, 0, errbuf), errbuf.value.decode())
 """
 
@@ -232,7 +243,7 @@ def test_exceptions_in_a_program_that_is_a_python() -> None:
     """SIGINT is the program's; a message that is no text is spelled."""
     command = [sys.executable, "-c", INTERRUPTED, str(LIBRARY)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
-    assert done.stdout.splitlines() == ["interrupted", "0 internal error: ValueError: \\ud800"]
+    assert done.stdout.splitlines() == ["interrupted", "late", "0 internal error: ValueError: \\ud800"]
     assert (done.returncode, done.stderr) == (0, "")
 
 
