@@ -224,17 +224,17 @@ try:
     print("not told")
 except KeyboardInterrupt:
     print(errbuf.value.decode())
-capi, fail = sys.modules["pykvm.capi"], sys.modules["pykvm.capi"]._fail
+capi, fail = sys.modules["pykvm.capi"], sys.modules["pykvm.capi"].fail
 def late(*arguments):
     fail(*arguments)
     raise KeyboardInterrupt
-pykvm.kvm_openfiles, capi._fail = surrogate, late
+pykvm.kvm_openfiles, capi.fail = surrogate, late
 try:
     kvm.kvm_openfiles(None, b"/no/such", None, 0, errbuf)
     print("not told")
 except KeyboardInterrupt:
     print("late")
-capi._fail = fail
+capi.fail = fail
 print(kvm.kvm_openfiles(None, b"/no/such", None, 0, errbuf), errbuf.value.decode())
 """
 

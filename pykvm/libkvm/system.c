@@ -8,51 +8,60 @@
 
 #define WHOLE ((size_t)-1)
 
+/* Kinds of records. */
+typedef struct {
+	const char	*function;
+	uint32_t	 op;
+	enum libkvm_slot slot;
+} kind;
+static const kind PROCS = { "kvm_getprocs", PK_CALL_GETPROCS, SLOT_PROCS };
+static const kind PROCS2 = { "kvm_getproc2", PK_CALL_GETPROC2, SLOT_PROCS2 };
+static const kind FILES = { "kvm_getfiles", PK_CALL_GETFILES, SLOT_FILES };
+
 /* Records of some kind, kept in the handle. */
-static void *records(kvm_t *kd, uint32_t op, int what, int arg, size_t elemsize, enum libkvm_slot slot, int *cnt)
+static void *records(kvm_t *kd, const kind *of, int what, int arg, size_t elemsize, int *cnt)
 {
-	const char *name = slot == SLOT_PROCS ? "kvm_getprocs" : slot == SLOT_PROCS2 ? "kvm_getproc2" : "kvm_getfiles";
 	pk_call call;
 
 	if (kd == NULL || cnt == NULL) {
-		libkvm_refuse(kd, name);
+		libkvm_refuse(kd, of->function);
 		return NULL;
 	}
 	libkvm_blank(&call);
 	call.number[0] = what;
 	call.number[1] = arg;
 	call.number[2] = elemsize == WHOLE || elemsize > INT64_MAX ? -1 : (int64_t)elemsize;
-	if (libkvm_ask(kd, op, &call) != 0)
+	if (libkvm_ask(kd, of->op, &call) != 0)
 		return NULL;
 	*cnt = (int)call.count;
-	if (slot != SLOT_FILES)
-		kd->elemsize[slot == SLOT_PROCS2] = elemsize == WHOLE ? 0 : elemsize;
-	return libkvm_keep(kd, slot, call.result);
+	if (of != &FILES)
+		kd->elemsize[of == &PROCS2] = elemsize == WHOLE ? 0 : elemsize;
+	return libkvm_keep(kd, of->slot, call.result);
 }
 
 struct kinfo_proc *kvm_getprocs(kvm_t *kd, int op, int arg, int *cnt)
 {
-	return records(kd, PK_CALL_GETPROCS, op, arg, WHOLE, SLOT_PROCS, cnt);
+	return records(kd, &PROCS, op, arg, WHOLE, cnt);
 }
 
 struct kinfo_proc *kvm_getprocs5(kvm_t *kd, int op, int arg, size_t elemsize, int *cnt)
 {
-	return records(kd, PK_CALL_GETPROCS, op, arg, elemsize, SLOT_PROCS, cnt);
+	return records(kd, &PROCS, op, arg, elemsize, cnt);
 }
 
 struct kinfo_proc2 *kvm_getproc2(kvm_t *kd, int op, int arg, size_t elemsize, int *cnt)
 {
-	return records(kd, PK_CALL_GETPROC2, op, arg, elemsize, SLOT_PROCS2, cnt);
+	return records(kd, &PROCS2, op, arg, elemsize, cnt);
 }
 
 char *kvm_getfiles(kvm_t *kd, int op, int arg, int *cnt)
 {
-	return records(kd, PK_CALL_GETFILES, op, arg, WHOLE, SLOT_FILES, cnt);
+	return records(kd, &FILES, op, arg, WHOLE, cnt);
 }
 
 char *kvm_getfiles5(kvm_t *kd, int op, int arg, size_t elemsize, int *cnt)
 {
-	return records(kd, PK_CALL_GETFILES, op, arg, elemsize, SLOT_FILES, cnt);
+	return records(kd, &FILES, op, arg, elemsize, cnt);
 }
 
 struct kvm_procinfo *kvm_getprocinfo(kvm_t *kd, int op, int arg, int *cnt)

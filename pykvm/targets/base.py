@@ -169,6 +169,10 @@ class Target:
         """kvm_getfiles(3)."""
         raise self.lacks("kvm_getfiles")
 
+    def files_head(self, parts: Parts) -> bytes:
+        """What C programs get in front of kvm_getfiles(3)'s records."""
+        return b""
+
     def walk_pages(self, parts: Parts) -> Iterator[KvmPage]:
         """kvm_walk_pages(3)'s pages, one after another."""
         raise self.lacks("kvm_walk_pages")

@@ -154,6 +154,10 @@ class MirBSD(Target):
     def getfiles(self, parts: Parts, op: int, arg: int) -> list[FileRecord]:
         return files.getfiles(self.structs, parts)
 
+    def files_head(self, parts: Parts) -> bytes:
+        """The head of the list, `filehead`."""
+        return parts.memory.read(parts.address_of("filehead"), self.pointer_size)
+
     def dmesg(self, parts: Parts) -> bytes:
         """struct msgbuf (<sys/msgbuf.h>): a ring of msg_bufs bytes, written at msg_bufx."""
         unpack = self.structs.unpacker("msgbuf", ("msg_magic", "msg_bufx", "msg_bufs", "msg_bufl"))

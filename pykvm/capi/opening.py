@@ -1,0 +1,66 @@
+"""libkvm.so: opening and closing."""
+
+from __future__ import annotations
+
+import gc
+import itertools
+import os
+from collections.abc import Callable
+from typing import Any
+
+import pykvm
+from pykvm._native.ffi import ffi, lib
+from pykvm.capi.call import Answer, bytes_of, fail, handles
+from pykvm.handle import ERRBUF, Kvm
+
+_numbers = itertools.count(1)  # of handles: they are not used again
+
+
+def _open(call: Any) -> None:
+    kernel, core, swap = (None if raw is None else os.fsdecode(raw) for raw in map(bytes_of, call.text))
+    errbuf = bytearray(ERRBUF)
+    if call.number[1]:
+        resolver = None if call.function == ffi.NULL else _resolver(call.function)
+        kd = pykvm.kvm_open2(kernel, core, call.number[0], errbuf, resolver)
+    else:
+        kd = pykvm.kvm_openfiles(kernel, core, swap, call.number[0], errbuf)
+    if kd is None:
+        fail(call, errbuf.split(b"\0")[0].decode("utf-8", "surrogateescape"), False)
+        return
+    number = next(_numbers)
+    handles[number] = kd
+    call.count = number
+    give_space(call, kd)
+
+
+def give_space(call: Any, kd: Kvm) -> None:
+    call.space = kd.space
+    call.read, call.quick = ffi.addressof(lib, "pk_space_read"), ffi.addressof(lib, "pk_space_quick")
+    call.write = ffi.addressof(lib, "pk_space_write") if kd.writable else ffi.NULL
+
+
+def _resolver(function: Any) -> Callable[[str], int | None]:
+    ask = ffi.cast("int (*)(const char *, uint64_t *)", function)
+
+    def resolve(name: str) -> int | None:
+        value = ffi.new("uint64_t *")
+        failed = ask(ffi.from_buffer(name.encode("utf-8", "surrogateescape") + b"\0"), value)
+        return None if failed else int(value[0])
+
+    return resolve
+
+
+def _close(call: Any) -> None:
+    kd = handles.pop(call.handle, None)
+    if kd is not None:
+        kd.close()
+        del kd
+        # What a handle was made of refers to itself in circles, and keeps the dump open and mapped. A C program makes
+        # next to no garbage of Python's, so that it would stay.
+        gc.collect()
+
+
+ANSWERS: dict[int, Answer] = {
+    lib.PK_CALL_OPEN: _open,
+    lib.PK_CALL_CLOSE: _close,
+}
