@@ -214,7 +214,7 @@ def test_files(lib: NativeLibkvm, both: Both) -> None:
         assert lib.kvm_geterr(native) == "kvm_getfiles: struct file: its layout is not known to pykvm"
 
 
-def test_figures(lib: NativeLibkvm, both: Both) -> None:
+def test_figures(lib: NativeLibkvm, both: Both, monkeypatch: pytest.MonkeyPatch) -> None:
     native, kd = both
     for nelem in (3, 1, 0, -1, 99):
         theirs, ours = same(lib, both, "kvm_getloadavg", nelem)
@@ -233,6 +233,10 @@ def test_figures(lib: NativeLibkvm, both: Both) -> None:
         assert len(lib.kvm_getswapinfo(native, 10)) > 1
         assert lib.kvm_getpcpu(native, 0) == pykvm.kvm_getpcpu(kd, 0)
         assert lib.kvm_getpcpu(native, 99) is None
+        monkeypatch.setattr(lib, "_pcpu_size", lambda kd: 1 << 20)  # a kernel newer than its library
+        assert lib.kvm_getpcpu(native, 0) == -1
+        assert "gives less than struct pcpu's 1048576 bytes" in lib.kvm_geterr(native)
+        monkeypatch.undo()
         theirs, ours = bytearray(8), bytearray(8)
         base = kd.symbol("version")
         assert lib.kvm_read_zpcpu(native, base, theirs, 8, 0) == pykvm.kvm_read_zpcpu(kd, base, ours, 8, 0)

@@ -41,6 +41,12 @@ static int bit_of(const minidump_t *m, uint64_t addr, uint64_t *bit, uint64_t *m
     return 0;
 }
 
+/* Where the page of a set bit lies in the file. */
+static uint64_t offset_of(const minidump_t *m, uint64_t bit)
+{
+    return m->shape.data_offset + (pk_bitmap_rank(&m->bitmap, bit) << m->page_shift);
+}
+
 /* How many pages from a set bit on lie in one piece of the file, at most `most`. */
 static uint64_t run(const minidump_t *m, uint64_t bit, uint64_t most)
 {
@@ -86,7 +92,7 @@ static uint64_t held(const pk_image *image, const minidump_t *m, uint64_t bit, u
     const uint64_t size = image->files[0].size;
     uint64_t n;
 
-    *offset = m->shape.data_offset + (pk_bitmap_rank(&m->bitmap, bit) << m->page_shift);
+    *offset = offset_of(m, bit);
     n = *offset < size ? (size - *offset) >> m->page_shift : 0;
     return n == 0 ? 0 : run(m, bit, most < n ? most : n);
 }
@@ -101,7 +107,7 @@ static uint64_t piece(const minidump_t *m, uint64_t addr, uint64_t most, uint64_
     *exists = bit_of(m, addr, &bit, &more);
     if (!*exists || !pk_bitmap_bit(&m->bitmap, bit))
         return 0;
-    *offset = m->shape.data_offset + (pk_bitmap_rank(&m->bitmap, bit) << m->page_shift) + inside;
+    *offset = offset_of(m, bit) + inside;
     return (run(m, bit, most < more ? most : more) << m->page_shift) - inside;
 }
 

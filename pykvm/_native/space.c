@@ -109,7 +109,8 @@ static void store(tlb_entry *e, uint64_t page, const pk_view *view)
 }
 
 /* Where n bytes of one page lie, if the TLB knows; else NULL. */
-static inline __attribute__((always_inline)) const uint8_t *known(pk_space *s, uint64_t va, uint64_t n, uint64_t *seq, uint64_t *ticket)
+static inline __attribute__((always_inline)) const uint8_t *known(pk_space *s, uint64_t va, uint64_t n, uint64_t *seq,
+                                                                  uint64_t *ticket)
 {
     const uint64_t page = va >> GRANULE_SHIFT, large = va >> LARGE_SHIFT;
     const uint8_t *p;

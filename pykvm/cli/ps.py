@@ -224,9 +224,7 @@ def as_json(row: Row) -> dict[str, Any]:
         except KvmError:
             found[name] = None
     if row.thread is not None:
-        found["thread"] = {
-            name: getattr(row.thread, name) for name in ("tid", "name", "stat", "wmesg", "wchan", "addr")
-        }
+        found["thread"] = {name: getattr(row.thread, name) for name in THREAD}
     return found
 
 

@@ -26,7 +26,7 @@ from pykvm.types import of_file
 
 T = TypeVar("T")
 Path = str | bytes | os.PathLike[str] | os.PathLike[bytes]
-LIBC = "FILE *fdopen(int, const char *); int fclose(FILE *); void free(void *);"
+LIBC = "FILE *fdopen(int, const char *); int fclose(FILE *); void free(void *); size_t malloc_usable_size(void *);"
 MAX_SWAP = 1 << 12  # devices
 MAX_STRINGS = 1 << 20
 
@@ -298,9 +298,14 @@ class NativeLibkvm:
             return None
         if int(self.ffi.cast("intptr_t", at)) == -1:
             return -1
-        found = bytes(self.ffi.buffer(at, size))
-        self.libc.free(self.libc_ffi.cast("void *", int(self.ffi.cast("uintptr_t", at))))
-        return found
+        block = self.libc_ffi.cast("void *", int(self.ffi.cast("uintptr_t", at)))
+        try:
+            # FreeBSD's library takes as much as the struct pcpu that it was compiled with has.
+            if hasattr(self.libc, "malloc_usable_size") and self.libc.malloc_usable_size(block) < size:
+                raise kd.note(KvmError(f"kvm_getpcpu: {self.path} gives less than struct pcpu's {size} bytes"))
+            return bytes(self.ffi.buffer(at, size))
+        finally:
+            self.libc.free(block)
 
     def _pcpu_size(self, kd: NativeKvm) -> int:
         kernel = kd.kernel or "/boot/kernel/kernel"

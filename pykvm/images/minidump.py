@@ -18,7 +18,6 @@ from pykvm.images.hostfile import HostFile
 PAGE = 4096
 MAX_BITS = 1 << 32  # what the C core counts
 MAX_RANGES = 4096  # of dump_avail; kernels have some ten
-MAX_SECTION = 1 << 40
 
 Field = tuple[int, int]  # offset, size
 
