@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from pykvm_fixtures import MirbsdDump
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -29,3 +30,18 @@ def test_an_import_is_light() -> None:
     code = "import sys, pykvm, pykvm.capi; print(sorted(n for n in sys.modules if n.split('.')[0] == 'elftools'))"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert said == "[]\n"
+
+
+def test_kernels_are_loaded_when_they_are_met(mirbsd_dump: MirbsdDump) -> None:
+    """Each takes milliseconds of every start."""
+    code = """
+import sys, pykvm, pykvm.capi
+def kernels():
+    return sorted(n.split(".")[2] for n in sys.modules if n.startswith("pykvm.targets.") and n.endswith(".kernel"))
+print(kernels())
+pykvm.Kvm(*sys.argv[1:])
+print(kernels())
+"""
+    command = [sys.executable, "-c", code, mirbsd_dump.core, mirbsd_dump.kernel]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert said == "[]\n['mirbsd']\n"

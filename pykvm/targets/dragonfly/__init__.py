@@ -6,7 +6,6 @@ from pykvm.images.base import Image
 from pykvm.images.minidump import Minidump
 from pykvm.symbols.base import Symbols
 from pykvm.targets.base import Target
-from pykvm.targets.dragonfly.kernel import DragonFly, Lookalike
 
 # (machine, version) of FreeBSD's minidumps that DragonFly wrote, too, with the same magic: pc64 up to 3.x, pc32.
 SHARED = {("x86_64", 1), ("i386", 1)}
@@ -17,8 +16,9 @@ def probe(image: Image, symbols: Symbols | None) -> Target | None:
     header = image.header
     if not isinstance(header, Minidump):
         return None
-    if header.shape.system == DragonFly.system:
-        return DragonFly(image, symbols)
-    if (header.shape.machine, header.version) in SHARED:
-        return Lookalike(image, symbols)
-    return None
+    own = header.shape.system == "DragonFly"
+    if not own and (header.shape.machine, header.version) not in SHARED:
+        return None
+    from pykvm.targets.dragonfly.kernel import DragonFly, Lookalike  # not before: a start costs milliseconds
+
+    return DragonFly(image, symbols) if own else Lookalike(image, symbols)

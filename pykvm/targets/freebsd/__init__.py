@@ -7,14 +7,14 @@ from pykvm.images.elfcore import OSABI_STANDALONE, ElfCore
 from pykvm.images.minidump import Minidump
 from pykvm.symbols.base import Symbols
 from pykvm.targets.base import Target
-from pykvm.targets.freebsd.kernel import FreeBSD
 
 
 def probe(image: Image, symbols: Symbols | None) -> Target | None:
     """FreeBSD, if the image is a minidump, or an ELF core whose header says what FreeBSD's full dumps say."""
     header = image.header
-    if isinstance(header, Minidump):
-        return FreeBSD(image, symbols)
-    if isinstance(header, ElfCore) and header.osabi == OSABI_STANDALONE and image.vmcoreinfo is None:
-        return FreeBSD(image, symbols)
-    return None
+    full = isinstance(header, ElfCore) and header.osabi == OSABI_STANDALONE and image.vmcoreinfo is None
+    if not full and not isinstance(header, Minidump):
+        return None
+    from pykvm.targets.freebsd.kernel import FreeBSD  # not before: a start costs milliseconds
+
+    return FreeBSD(image, symbols)

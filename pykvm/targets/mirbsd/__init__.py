@@ -5,13 +5,16 @@ from __future__ import annotations
 from pykvm.images.base import Image
 from pykvm.symbols.base import Symbols
 from pykvm.targets.base import Target
-from pykvm.targets.mirbsd.kernel import MirBSD
-from pykvm.targets.mirbsd.platform import PLATFORMS
+
+FORMATS = ("savecore", "dump device", "raw")
 
 
 def probe(image: Image, symbols: Symbols | None) -> Target | None:
     """MirBSD, if the image is its kind of dump (or raw memory) and the machine is one that it runs on."""
-    machine = image.machine or (symbols.machine if symbols is not None else None)
-    if image.format not in ("savecore", "dump device", "raw") or machine not in PLATFORMS:
+    if image.format not in FORMATS:
         return None
-    return MirBSD(PLATFORMS[machine])
+    from pykvm.targets.mirbsd.kernel import MirBSD  # not before: a start costs milliseconds
+    from pykvm.targets.mirbsd.platform import PLATFORMS
+
+    machine = image.machine or (symbols.machine if symbols is not None else None)
+    return MirBSD(PLATFORMS[machine]) if machine in PLATFORMS else None
