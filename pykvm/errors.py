@@ -7,6 +7,8 @@ _CONTROL = {c: f"\\x{c:02x}" for c in (*range(32), *range(127, 160))} | {
     c: f"\\u{c:04x}" for c in (0x2028, 0x2029, *range(0xD800, 0xDC80), *range(0xDD00, 0xE000))
 }
 
+CLOSED = "handle is closed"
+
 
 class KvmError(Exception):
     """A failure of the library or of what it reads.

@@ -12,13 +12,12 @@ from types import TracebackType
 from pykvm import images, symbols, targets
 from pykvm.asking import Asking, Recorded
 from pykvm.constants import KVM_NO_FILES
-from pykvm.errors import FormatError, KvmError
+from pykvm.errors import CLOSED, FormatError, KvmError
 from pykvm.images.base import Image
 from pykvm.images.held import Extents
 from pykvm.images.hostfile import MAXPATHLEN, HostFile, Path
 from pykvm.info import Info
 from pykvm.machines.mmu import Translation
-from pykvm.memory import CLOSED
 from pykvm.symbols.base import Symbols
 from pykvm.symbols.resolver import Resolver
 from pykvm.targets.base import Parts, SwapDevice, Target
@@ -223,6 +222,10 @@ class Kvm(Asking):
         for file in self._files:
             file.close()
         self._files = []
+        if self._parts is not None:
+            self._parts.let_go()
+        if self._target is not None:
+            self._target.let_go()
         self._symbols = self._kernel = self._parts = self._target = None
         self._swap = []
         self.symbol = self._missing

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from pykvm._native.ffi import ffi, lib
-from pykvm.errors import AddressError, KvmError
+from pykvm.errors import CLOSED, AddressError, KvmError
 from pykvm.images.base import NEAR, REASONS, Image, unset
 from pykvm.machines.mmu import Translation
 
@@ -17,7 +17,6 @@ SHORT = 4096  # bytes that are copied into a buffer without letting go of the GI
 LIST_LIMIT = 1 << 22
 TLB_PAGES = 1 << 14
 ADDRESS = (1 << 64) - 1
-CLOSED = "handle is closed"
 MAX_GATHER = 1 << 32  # bytes of one call
 NO_ADDRESS = (lib.PK_EIO, lib.PK_EMEM, lib.PK_ECLOSED)  # failures that are not of an address
 

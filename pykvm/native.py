@@ -6,9 +6,8 @@ import os
 import struct
 import sys
 
-from pykvm.errors import KvmError
+from pykvm.errors import CLOSED, KvmError
 from pykvm.handle import Kvm, handle
-from pykvm.memory import CLOSED
 
 # uname's machine to kd.info's word, for programs of 64 and of 32 bits.
 HOSTS = {

@@ -10,11 +10,10 @@ from collections.abc import Callable, Sequence
 
 from pykvm.asking import Recorded
 from pykvm.constants import KVM_NO_FILES
-from pykvm.errors import KvmError
+from pykvm.errors import CLOSED, KvmError
 from pykvm.handle import ERRBUF, Kvm, handle
 from pykvm.images.hostfile import MAXPATHLEN, Path
 from pykvm.info import Info
-from pykvm.memory import CLOSED
 from pykvm.symbols.resolver import Resolver
 
 __all__ = ["Info", "Kvm", "kvm_close", "kvm_geterr", "kvm_open", "kvm_open2", "kvm_openfiles"]

@@ -18,6 +18,17 @@ STRUCTURES = [
     ("mirbsd.h", "struct kinfo_proc2_sparc", "mirbsd-sparc", "kinfo_proc2"),
     ("mirbsd.h", "struct kinfo_proc2_lp64", "kinfo_proc2", "kinfo_proc2"),
     *(
+        ("mirbsd_proc.h", f"struct {c}_{target}", f"mirbsd-{target}", name)
+        for target in ("i386", "sparc")
+        for c, name in (
+            ("proc", "proc"),
+            ("eproc", "eproc"),
+            ("kinfo_proc_mirbsd", "kinfo_proc"),
+            ("file", "file"),
+            ("kvm_mirbsd_rusage", "rusage"),
+        )
+    ),
+    *(
         ("freebsd.h", f"struct {c}_{target}", f"freebsd-{target}", name)
         for target in ("lp64", "i386", "ilp32")
         for c, name in (("kinfo_proc", "kinfo_proc"), ("kvm_timeval", "timeval"), ("kvm_rusage", "rusage"))
@@ -29,6 +40,11 @@ STRUCTURES = [
 CHOICES = [
     ("mirbsd.h", "", "mirbsd-i386", "kinfo_proc2"),
     ("mirbsd.h", "-DKVM_TARGET_SPARC", "mirbsd-sparc", "kinfo_proc2"),
+    *(
+        ("mirbsd_proc.h", more, f"mirbsd-{target}", name)
+        for more, target in (("", "i386"), ("-DKVM_TARGET_SPARC", "sparc"))
+        for name in ("proc", "eproc", "kinfo_proc", "file")
+    ),
     ("linux.h", "", "kinfo_proc2", "kinfo_proc2"),
     ("freebsd.h", "", "freebsd-lp64", "kinfo_proc"),
     ("freebsd.h", "-DKVM_TARGET_I386", "freebsd-i386", "kinfo_proc"),
@@ -82,7 +98,7 @@ def expected(structures: list[tuple[str, str, str]]) -> dict[str, list[int]]:
     return found
 
 
-@pytest.mark.parametrize("header", ["mirbsd.h", "freebsd.h"])
+@pytest.mark.parametrize("header", ["mirbsd.h", "mirbsd_proc.h", "freebsd.h"])
 def test_all_structures(header: str, tmp_path: Path) -> None:
     structures = [row[1:] for row in STRUCTURES if row[0] == header]
     assert printed(program(header, structures), tmp_path) == expected(structures)
@@ -95,9 +111,11 @@ def test_the_one_that_a_program_knows(header: str, define: str, name: str, struc
     assert printed(program(header, structures), tmp_path, *more) == expected(structures)
 
 
-def test_with_cxx(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "headers", [["kvm.h", "nlist.h", "kvm/mirbsd_proc.h"], ["kvm.h", "nlist.h", "kvm/linux.h", "kvm/freebsd.h"]]
+)
+def test_with_cxx(headers: list[str], tmp_path: Path) -> None:
     """All headers in C++, and twice."""
-    headers = ["kvm.h", "nlist.h", "kvm/linux.h", "kvm/freebsd.h"]
     source = "".join(f"#include <{name}>\n" for name in headers * 2)
     path = tmp_path / "all.cc"
     path.write_text(source + "int main() { return kvm_close(nullptr) == -1 ? 0 : 1; }\n")
@@ -122,3 +140,17 @@ def test_the_tables_are_files_of_layouts() -> None:
     """That the tables are read as pykvm reads them."""
     types = layout.load(ROOT / "types" / "data" / "mirbsd-sparc.json")
     assert types.struct("kinfo_proc2").size == table("mirbsd-sparc", "kinfo_proc2")[0]
+
+
+def test_openbsds_flavour(tmp_path: Path) -> None:
+    """kvm_getprocs and kvm_getfiles of five arguments, as OpenBSD's programs call them."""
+    source = (
+        "#include <kvm.h>\n"
+        "struct kinfo_file { int f; };\n"
+        "int main(void) { int n = -7, m = -7; kvm_t *kd = kvm_openfiles(NULL, NULL, NULL, (int)KVM_NO_FILES, NULL);\n"
+        "struct kinfo_proc *p = kvm_getprocs(kd, KERN_PROC_ALL, 0, 648, &n);\n"
+        'printf("procs %d\\n", p == NULL && *kvm_geterr(kd) != 0);\n'
+        "struct kinfo_file *f = kvm_getfiles(kd, 1, -1, sizeof(*f), &m);\n"
+        'printf("files %d\\n", f == NULL && *kvm_geterr(kd) != 0); return kvm_close(kd); }\n'
+    )
+    assert printed(source, tmp_path, "-DKVM_OPENBSD", "-Werror") == {"procs": [1], "files": [1]}

@@ -308,7 +308,7 @@ def test_elf_of_any_kind(tmp_path: Path, order: str, wide: bool, how: dict[str, 
     write_elf(tmp_path / "core", machine, layout.loads, layout.data, b"", wide=wide, order=order, **how)
     with opened(tmp_path / "core") as image:
         assert (image.format, image.machine, image.byteorder) == (
-            "elf", {22: "s390x", 243: "riscv64"}[machine], ORDERS[order],
+            "elf", {22: ("s390", "s390x"), 243: ("riscv32", "riscv64")}[machine][wide], ORDERS[order],
         )  # fmt: skip
         check_pages(image, pages, 4096, [2, 4, 6, 70001])
 

@@ -227,3 +227,26 @@ def test_nothing_is_written_unasked(mirbsd_dump: Any) -> None:
         assert pykvm.kvm_dump_inval(kd) == -1
         assert kvm_geterr(kd).startswith("cannot invalidate dump")
     assert mirbsd_dump.core.read_bytes() == before
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="no /proc")
+def test_a_closed_handle_lets_go_of_the_dump(linux_dump_factory: Any, mirbsd_dump: Any) -> None:
+    """At once, without the collector: also what was made of it (records, types), which says so then."""
+    linux = linux_dump_factory()
+    gc.collect()
+    gc.disable()
+    try:
+        for core, kernel in ((mirbsd_dump.core, mirbsd_dump.kernel), (linux.paths[0], None)):
+            kd = pykvm.Kvm(core, kernel)
+            types, records, parts = kd.types, kd.processes(), kd.parts
+            assert str(core) in Path("/proc/self/maps").read_text()
+            kd.close()
+            assert str(core) not in Path("/proc/self/maps").read_text()
+            opened = {str(fd.resolve()) for fd in Path("/proc/self/fd").iterdir()}
+            assert not opened & {str(core), str(kernel)}
+            assert records[0].pid is not None
+            assert types.struct("kinfo_proc2").size > 500
+            with pytest.raises(pykvm.KvmError, match="handle is closed"):
+                parts.memory.read(0, 1)
+    finally:
+        gc.enable()

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from pykvm._native.ffi import ffi
-from pykvm.errors import KvmError
+from pykvm.errors import CLOSED, KvmError
 from pykvm.handle import ERRBUF, Kvm
 
 Answer = Callable[[Any], None]
@@ -36,7 +36,7 @@ def handle_of(call: Any) -> Kvm:
     """The handle that the call is about; KvmError if it is closed."""
     kd = handles.get(call.handle)
     if kd is None:
-        raise KvmError("handle is closed")
+        raise KvmError(CLOSED)
     return kd
 
 

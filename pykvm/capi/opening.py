@@ -14,6 +14,8 @@ from pykvm.capi.call import Answer, bytes_of, fail, handles
 from pykvm.handle import ERRBUF, Kvm
 
 _numbers = itertools.count(1)  # of handles: they are not used again
+_closes = itertools.count(1)
+COLLECT = 16  # closed handles
 
 
 def _open(call: Any) -> None:
@@ -54,10 +56,10 @@ def _close(call: Any) -> None:
     kd = handles.pop(call.handle, None)
     if kd is not None:
         kd.close()
-        del kd
-        # What a handle was made of refers to itself in circles, and keeps the dump open and mapped. A C program makes
-        # next to no garbage of Python's, so that it would stay.
-        gc.collect()
+        # The structures that a handle knew refer to each other in circles, and may keep the kernel file mapped. A C
+        # program makes next to no garbage of Python's, so that they would stay for long.
+        if next(_closes) % COLLECT == 0:
+            gc.collect()
 
 
 ANSWERS: dict[int, Answer] = {

@@ -58,7 +58,7 @@ FUNCTIONS = {
     "kvm_counter_u64_fetch": "uint64_t (kvm_t *, unsigned long)",
     "kvm_getswapinfo": "int (kvm_t *, struct kvm_swap *, int, int)",
     "kvm_getcptime": "int (kvm_t *, long *)",
-    "kvm_dump_mkheader": "int (kvm_t *, {off_t})",
+    "kvm_dump_mkheader": "int (kvm_t *, int64_t)",
     "kvm_dump_wrtheader": "int (kvm_t *, void *, int)",
     "kvm_dump_inval": "int (kvm_t *)",
 }
@@ -88,14 +88,12 @@ class Flavour:
     second: bool = False
     n_value: str = "unsigned long"
     devname: int = 32
-    off_t: str = "int64_t"
 
     def declarations(self) -> str:
         """What cffi is to know."""
         functions = {**FUNCTIONS, **SIZED} if self.sized else FUNCTIONS
         return STRUCTURES.format(n_value=self.n_value, devname=self.devname) + "".join(
-            prototype.format(off_t=self.off_t).replace("(", f"{name}(", 1) + ";\n"
-            for name, prototype in functions.items()
+            prototype.replace("(", f"{name}(", 1) + ";\n" for name, prototype in functions.items()
         )
 
     def op(self, name: str, op: int) -> int:
@@ -112,7 +110,7 @@ def _ops(**more: int) -> dict[int, int]:
     return {op: op for op in SAME} | {getattr(k, f"KERN_PROC_{name}"): number for name, number in more.items()}
 
 
-OURS = Flavour("", n_value="uint64_t", off_t="long")
+OURS = Flavour("", n_value="uint64_t")
 FLAVOURS = {
     # KERN_PROC_PROC is 8: every process, once.
     "freebsd": Flavour(

@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from pykvm import images, symbols
 from pykvm.constants import KERN_PROC_ALL, KERN_PROC_KTHREAD
-from pykvm.errors import AddressError, FormatError, KvmError
+from pykvm.errors import CLOSED, AddressError, FormatError, KvmError
 from pykvm.hostlib.structures import RAW, Host, NativeRecord, is_kernel
 from pykvm.images.hostfile import HostFile
-from pykvm.memory import CLOSED
 from pykvm.native import HOSTS
 from pykvm.nlist import Nlist
 from pykvm.records import FileRecord, ProcessRecord

@@ -12,12 +12,11 @@ from typing import Any, TypeVar
 from cffi import FFI
 
 from pykvm.constants import CPUSTATES
-from pykvm.errors import KvmError
+from pykvm.errors import CLOSED, KvmError
 from pykvm.handle import ERRBUF
 from pykvm.hostlib.flavours import OURS, OURS_ONLY, Flavour, of_host
 from pykvm.hostlib.handle import NativeKvm
 from pykvm.images.hostfile import HostFile
-from pykvm.memory import CLOSED
 from pykvm.nlist import KvmNlist, Nlist
 from pykvm.open import _store
 from pykvm.read import _check_length, check_buffer

@@ -9,7 +9,7 @@ import stat
 from collections.abc import Iterator
 from typing import Any
 
-from pykvm.errors import FormatError, KvmError
+from pykvm.errors import CLOSED, FormatError, KvmError
 from pykvm.images import compressed, flattened
 
 Path = str | bytes | os.PathLike[str] | os.PathLike[bytes]
@@ -114,7 +114,7 @@ class HostFile:
                 n -= len(part)
             return b"".join(parts)
         except OSError as e:
-            raise KvmError("handle is closed" if self.fd < 0 else f"{self.path}: {e.strerror}") from e
+            raise KvmError(CLOSED if self.fd < 0 else f"{self.path}: {e.strerror}") from e
 
     def data(self, offset: int, size: int) -> Iterator[tuple[int, int]]:
         """(start, end) of what a range of the file has that is not a hole, where the host can tell."""

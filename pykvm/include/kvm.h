@@ -88,7 +88,7 @@ struct kvm_page {
 	kvaddr_t	 kp_kmap_vaddr;
 	kvaddr_t	 kp_dmap_vaddr;
 	vm_prot_t	 kp_prot;
-	off_t		 kp_offset;	/* in the dump's file; -1: not there */
+	int64_t		 kp_offset;	/* in the dump's file (off_t of the BSDs); -1: not there */
 	size_t		 kp_len;
 };
 
@@ -131,7 +131,7 @@ uint64_t kvm_counter_u64_fetch(kvm_t *, unsigned long);
 int	 kvm_getswapinfo(kvm_t *, struct kvm_swap *, int, int);
 int	 kvm_getcptime(kvm_t *, long *);
 
-int	 kvm_dump_mkheader(kvm_t *, off_t);
+int	 kvm_dump_mkheader(kvm_t *, int64_t);	/* off_t of the BSDs, which has 64 bits everywhere */
 int	 kvm_dump_wrtheader(kvm_t *, FILE *, int);
 int	 kvm_dump_inval(kvm_t *);
 

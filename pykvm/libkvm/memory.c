@@ -156,7 +156,7 @@ int kvm_walk_pages(kvm_t *kd, kvm_walk_pages_cb_t *callback, void *closure)
 	return libkvm_ask(kd, PK_CALL_WALK, &call) == 0 ? (int)call.count : 0;
 }
 
-int kvm_dump_mkheader(kvm_t *kd, off_t offset)
+int kvm_dump_mkheader(kvm_t *kd, int64_t offset)
 {
 	pk_call call;
 

@@ -3,20 +3,11 @@
 from __future__ import annotations
 
 from pykvm.images.hostfile import HostFile
-from pykvm.symbols import aout, nmlist
+from pykvm.symbols import aout, elf, nmlist
 from pykvm.symbols.base import Probe, Symbols
 
-
-def _elf(file: HostFile) -> Symbols | None:
-    if file.pread(0, 4)[1:] not in (b"ELF", b"OLF"):
-        return None
-    from pykvm.symbols import elf  # and pyelftools with it: a twentieth of a second, which most dumps can do without
-
-    return elf.probe(file)
-
-
 # Tried in order; a new format is a file and a line here.
-FORMATS: tuple[Probe, ...] = (aout.probe, _elf, nmlist.probe)
+FORMATS: tuple[Probe, ...] = (aout.probe, elf.probe, nmlist.probe)
 
 
 def recognise(file: HostFile) -> Symbols | None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pykvm.errors import KvmError
+from pykvm.errors import CLOSED, KvmError
 from pykvm.types.layout import Struct, Types
 
 if TYPE_CHECKING:
@@ -51,6 +51,13 @@ class SwapDevice:
     drum_offset: int
 
 
+class _Gone:
+    """What a closed handle has in place of its parts."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise KvmError(CLOSED)
+
+
 @dataclass
 class Parts:
     """What a handle gives its target to work with."""
@@ -61,6 +68,13 @@ class Parts:
     kernel: HostFile | None = None
     swap: Sequence[SwapDevice] = field(default_factory=tuple)
     prefix: str = ""  # of names in messages
+
+    def let_go(self) -> None:
+        """The handle is closed: whoever still has this (types that a program keeps) is told so, and keeps no file open
+        and no dump mapped."""
+        gone: Any = _Gone()
+        self.memory = self.image = self.symbols = gone
+        self.kernel, self.swap = None, ()
 
     def address_of(self, name: str) -> int:
         """A symbol's value; KvmError `<name>: no such symbol`."""
@@ -89,6 +103,12 @@ class Target:
 
     def __init__(self) -> None:
         self.types = Types()
+        self._all_types: Types | None = None
+
+    def let_go(self) -> None:
+        """The handle is closed: types lead back to it, and to files that they are read from."""
+        self.types = Types()
+        self._all_types = None
 
     @property
     def order(self) -> str:
@@ -98,7 +118,7 @@ class Target:
     @property
     def all_types(self) -> Types:
         """`types`, and what else the target has that the kernel's own code does not know (its modules')."""
-        return self.types
+        return self.types if self._all_types is None else self._all_types
 
     def translation(self, image: Image, symbols: Symbols | None) -> Translation | None:
         """How virtual addresses are translated; None if this image does not tell (reads then say so)."""

@@ -19,10 +19,9 @@ from elftools.dwarf.dwarfinfo import DebugSectionDescriptor, DwarfConfig, DWARFI
 from pykvm.errors import FormatError
 from pykvm.images.hostfile import HostFile
 from pykvm.progress import Progress
-from pykvm.symbols.elf import DAMAGED
 from pykvm.types import graph, sections
 from pykvm.types.graph import VOID, GraphTypes, Member, Node
-from pykvm.types.sections import Section
+from pykvm.types.sections import DAMAGED, Section
 
 NAME = 512  # bytes of a name
 MAX_NODES = 1 << 18  # that are kept

@@ -6,7 +6,6 @@ import json
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from importlib import resources
 from typing import Any, NamedTuple
 
 from pykvm.errors import FormatError, KvmError
@@ -310,6 +309,8 @@ def load(path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> Types:
 
 def builtin(name: str) -> Types:
     """One of pykvm's own tables for known releases."""
+    from importlib import resources  # takes its time, and few kernels need a table
+
     try:
         text = resources.files("pykvm.types").joinpath(f"data/{name}.json").read_text("utf-8")
     except OSError as e:  # no more files may be open

@@ -10,15 +10,21 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import zstandard
+from elftools.common.exceptions import DWARFError, ELFError
+from elftools.construct import ConstructError
 from elftools.elf.elffile import ELFFile
 from elftools.elf.relocation import RelocationHandler
 
 from pykvm._native.ffi import ffi, lib
 from pykvm.errors import FormatError, KvmError
+from pykvm.images.elf import MAX_SECTIONS, SHF_COMPRESSED
 from pykvm.images.hostfile import HostFile
-from pykvm.symbols.elf import DAMAGED, MAX_SECTIONS
 
-SHF_COMPRESSED = 0x800
+# What pyelftools raises on damaged files is not always an ELFError.
+DAMAGED = (
+    ELFError, DWARFError, ConstructError, struct.error, zlib.error, ArithmeticError, AssertionError, AttributeError,
+    LookupError, NotImplementedError, RecursionError, TypeError, ValueError,
+)  # fmt: skip
 ZLIB, ZSTD = 1, 2  # ch_type
 RATIO = 32  # debug information packs to a fifth with zlib, to an eighth with zstd; what promises more is a bomb
 MAX_EXPANDED = 1 << 31

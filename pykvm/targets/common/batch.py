@@ -46,10 +46,15 @@ class Batch(Generic[T]):
     ) -> None:
         self.target = target
         self.parts = parts
-        self.whole: Any = self if whole is None else whole
+        self._chosen_from = whole
         self.read = Columns.of(target, parts)
         self.known: dict[str, Sequence[Any]] = dict(keys)
         self._length = len(next(iter(keys.values())))
+
+    @property
+    def whole(self) -> Any:
+        """The list that these were chosen from: this one, if they were not."""
+        return self if self._chosen_from is None else self._chosen_from
 
     def __len__(self) -> int:
         return self._length

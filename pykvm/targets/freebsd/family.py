@@ -15,9 +15,8 @@ from pykvm.targets.base import Message, Parts, Target
 from pykvm.targets.freebsd import facts, fulldump, identity, msgbuf, pages, platform
 from pykvm.targets.freebsd.strings import string
 from pykvm.targets.freebsd.types import AllTypes, KernelTypes
-from pykvm.types.layout import Types
 
-# Kernel files' machines (pykvm.symbols.elf) where a dump's header has one word for two.
+# Kernel files' machines (pykvm.images.elf) where a dump's header has one word for two.
 SAME = {"mips64": "mips"}
 
 
@@ -35,7 +34,6 @@ class Family(Target):
         self.byteorder = image.byteorder or "little"
         self.kernphys: int | None = None
         self.scheme: fulldump.Scheme | None = None
-        self._all_types: AllTypes | None = None
         if symbols is not None and SAME.get(symbols.machine or "") == self.machine:
             self.machine = symbols.machine or self.machine
         known = platform.PLATFORMS.get(self.machine)
@@ -67,13 +65,9 @@ class Family(Target):
         self._all_types = AllTypes(kernel, self, parts)
 
     def _module_names(self, parts: Parts) -> ModuleSymbols | None:
-        from pykvm.targets.freebsd import modules  # it takes pyelftools, which is large
+        from pykvm.targets.freebsd import modules
 
         return modules.read(self, parts)
-
-    @property
-    def all_types(self) -> Types:
-        return self.types if self._all_types is None else self._all_types
 
     def release(self, parts: Parts) -> tuple[str | None, str | None]:
         return string(parts, "osrelease", 64), string(parts, "version", identity.MAX_VERSION)

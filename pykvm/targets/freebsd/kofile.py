@@ -9,18 +9,29 @@ A file is the module's if it fits: sections that nothing relocates hold what mem
 
 from __future__ import annotations
 
-import mmap
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
-
-from elftools.elf.elffile import ELFFile
+from typing import TYPE_CHECKING, NamedTuple
 
 from pykvm.errors import FormatError, KvmError
+from pykvm.images.elf import (
+    ET_DYN,
+    ET_REL,
+    PT_LOAD,
+    SHF_ALLOC,
+    SHF_WRITE,
+    SHN_ABS,
+    SHN_LORESERVE,
+    SHT_NOBITS,
+    SHT_REL,
+    SHT_RELA,
+    SHT_STRTAB,
+    Elf,
+    Shdr,
+)
 from pykvm.images.hostfile import HostFile
-from pykvm.symbols import elf
+from pykvm.symbols import elf as elf_symbols
 from pykvm.symbols.base import Symbols
-from pykvm.symbols.elf import DAMAGED, MAX_SECTIONS, SHF_ALLOC, SHF_WRITE, SHN_ABS, SHN_LORESERVE
 from pykvm.symbols.modules import Budget
 from pykvm.targets.base import Parts
 
@@ -31,9 +42,9 @@ SUFFIXES = ("", ".debug")
 MAX_FILES = 1 << 10  # that are opened for one dump
 # What is laid out of a relocatable file; since 14 also the arrays. Files with only debugging information have NOBITS
 # in place of the others, with the same sizes.
-LAID = ("SHT_PROGBITS", "SHT_NOBITS", "SHT_AMD64_UNWIND")
-ARRAYS = ("SHT_INIT_ARRAY", "SHT_FINI_ARRAY")
-SAME = ("SHT_STRTAB", "SHT_HASH", "SHT_DYNSYM")  # of a shared object, what no relocation changes
+LAID = (1, SHT_NOBITS, 0x70000001)  # SHT_PROGBITS; SHT_X86_64_UNWIND
+ARRAYS = (14, 15)  # SHT_INIT_ARRAY, SHT_FINI_ARRAY
+SAME = (SHT_STRTAB, 5, 11)  # and SHT_HASH, SHT_DYNSYM: of a shared object, what no relocation changes
 COMPARED = 4096  # bytes of a section
 MAX_SPAN = 1 << 32
 
@@ -120,7 +131,7 @@ class Files:
     def _open(self, path: str, address: int, size: int | None) -> ModuleFile:
         file = HostFile(path)
         try:
-            symbols = elf.probe(file)
+            symbols = elf_symbols.probe(file)
             if symbols is None:
                 raise FormatError(f"{path}: is no ELF file")
             if (symbols.machine, symbols.byteorder) != (self.parts.symbols.machine, self.parts.symbols.byteorder):
@@ -133,45 +144,35 @@ class Files:
 
     def _fit(self, file: HostFile, address: int, size: int | None) -> Layout:
         """How the file lies in memory; FormatError if that cannot be the module's."""
-        try:
-            with mmap.mmap(file.fd, file.size, access=mmap.ACCESS_READ) as data:
-                stream: Any = data
-                whole = ELFFile(stream)
-                count = whole.num_sections()
-                if count > MAX_SECTIONS:
-                    raise FormatError(f"{file.path}: e_shnum is {count} (at most {MAX_SECTIONS} are read)")
-                sections = [whole._get_section_header(i) for i in range(count)]
-                kind = whole["e_type"]
-                page = self.target.page_size
-                layouts = _relocatable(sections) if kind == "ET_REL" else _shared(whole, sections, kind, page)
-        except DAMAGED as e:
-            raise FormatError(f"{file.path}: damaged ELF file: {e}") from e
-        relocated = {header["sh_info"] for header in sections if header["sh_type"] in ("SHT_REL", "SHT_RELA")}
+        elf = Elf(file)
+        sections = elf.sections()
+        layouts = _relocatable(sections) if elf.type == ET_REL else _shared(elf, sections, self.target.page_size)
+        relocated = {header.info for header in sections if header.type in (SHT_REL, SHT_RELA)}
         why = ""
         for layout in layouts:
             if size is not None and layout.size > size:  # less: the loader has put tables behind
                 why = f"{file.path}: takes {layout.size} bytes, but the module {size}"
                 continue
-            same = self._same(file, sections, layout, address, relocated if kind == "ET_REL" else None)
+            same = self._same(file, sections, layout, address, relocated if elf.type == ET_REL else None)
             if same or (same is None and layout.said == size):
                 return layout
             why = f"{file.path}: " + (
                 "is another build: it has not what memory has" if same is False else "nothing says whether it fits"
             )
-        raise FormatError(why or f"{file.path}: e_type {kind} is no module's")
+        raise FormatError(why or f"{file.path}: e_type {elf.type} is no module's")
 
     def _same(
-        self, file: HostFile, sections: Sequence[Any], layout: Layout, address: int, relocated: set[int] | None
+        self, file: HostFile, sections: Sequence[Shdr], layout: Layout, address: int, relocated: set[int] | None
     ) -> bool | None:
         """Whether memory has what the file has in sections that do not change; None: there is none to compare."""
         found = None
         for number, place in layout.places.items():
             header = sections[number]
-            if header["sh_flags"] & SHF_WRITE or header["sh_type"] == "SHT_NOBITS":
+            if header.flags & SHF_WRITE or header.type == SHT_NOBITS:
                 continue
-            if header["sh_type"] not in SAME if relocated is None else number in relocated:
+            if header.type not in SAME if relocated is None else number in relocated:
                 continue
-            held = file.pread(header["sh_offset"], min(header["sh_size"], COMPARED))
+            held = file.pread(header.offset, min(header.size, COMPARED))
             try:
                 there = self.parts.memory.read(address + place & self.mask, len(held))
             except KvmError:
@@ -182,18 +183,18 @@ class Files:
         return found or None
 
 
-def _relocatable(sections: Sequence[Any]) -> list[Layout]:
+def _relocatable(sections: Sequence[Shdr]) -> list[Layout]:
     """The layouts that a relocatable file can have: with the arrays and without."""
     found: list[Layout] = []
     for kinds in ((*LAID, *ARRAYS), LAID):
         places: dict[int, int] = {}
         end = 0
         for number, header in enumerate(sections):
-            if header["sh_type"] in kinds and header["sh_flags"] & SHF_ALLOC and header["sh_size"]:
-                align = max(header["sh_addralign"], 1)
+            if header.type in kinds and header.flags & SHF_ALLOC and header.size:
+                align = max(header.align, 1)
                 end = -(-end // align) * align
                 places[number] = end
-                end += header["sh_size"]
+                end += header.size
             if end > MAX_SPAN:
                 return []
         layout = Layout(places, end, end, True)
@@ -202,14 +203,10 @@ def _relocatable(sections: Sequence[Any]) -> list[Layout]:
     return found
 
 
-def _shared(whole: Any, sections: Sequence[Any], kind: str, page: int) -> list[Layout]:
+def _shared(elf: Elf, sections: Sequence[Shdr], page: int) -> list[Layout]:
     """The layout of a shared object: addresses as they are."""
-    if kind != "ET_DYN":
+    if elf.type != ET_DYN:
         return []
-    end = 0
-    for i in range(min(whole.num_segments(), MAX_SECTIONS)):
-        segment = whole._get_segment_header(i)
-        if segment["p_type"] == "PT_LOAD":
-            end = max(end, segment["p_vaddr"] + segment["p_memsz"])
-    places = {i: h["sh_addr"] for i, h in enumerate(sections) if h["sh_flags"] & SHF_ALLOC}
+    end = max((segment.vaddr + segment.memsz for segment in elf.segments() if segment.type == PT_LOAD), default=0)
+    places = {i: h.addr for i, h in enumerate(sections) if h.flags & SHF_ALLOC}
     return [Layout(places, end, -(-end // page) * page, False)] if 0 < end <= MAX_SPAN else []

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from pykvm.errors import FormatError, KvmError
+from pykvm.images.elf import SHN_ABS, SHN_LORESERVE, SHN_UNDEF
 from pykvm.records import text
 from pykvm.symbols import elf
 from pykvm.symbols.modules import Area, Budget, ModuleSymbols
@@ -240,12 +241,12 @@ class _Reader:
             start, info, _, section, value, size = (
                 fields if self.wide else (fields[0], *fields[3:], *fields[1:3])
             )  # fmt: skip
-            if section != elf.SHN_ABS:
+            if section != SHN_ABS:
                 value = value + base & mask
             # __start_set_x and __stop_set_x are undefined in a relocatable file, until the linker gives them values.
-            if section == elf.SHN_UNDEF and (base or not value):
+            if section == SHN_UNDEF and (base or not value):
                 continue
-            if section == elf.SHN_ABS or section < elf.SHN_LORESERVE:
+            if section == SHN_ABS or section < SHN_LORESERVE:
                 end = strings.find(b"\0", start, start + SYMBOL_MAX)
                 name = strings[start : end if end >= 0 else start + SYMBOL_MAX]
                 yield Row(name, value, size, info, section, letter(info, section))
@@ -260,7 +261,7 @@ class _Reader:
             if not row.name or row.info & 0xF in (elf.STT_SECTION, elf.STT_FILE):
                 continue
             self.budget.take("bytes of names", len(row.name))
-            placed = row.section != elf.SHN_ABS and area.start <= row.value < area.end
+            placed = row.section != SHN_ABS and area.start <= row.value < area.end
             placed = placed and not row.name.startswith((b"$", b".L"))
             self.symbols.put(row.name, row.value, row.size, ord(row.letter), placed, whose)
 
@@ -268,7 +269,7 @@ class _Reader:
 def letter(info: int, section: int) -> str:
     """nm(1)'s letter, by the symbol's type: which flags its section had is not in memory. "?": it has none."""
     kind, binding = info & 0xF, info >> 4
-    if section == elf.SHN_ABS:
+    if section == SHN_ABS:
         found = "a"
     elif binding == elf.STB_WEAK:
         return "V" if kind == elf.STT_OBJECT else "W"

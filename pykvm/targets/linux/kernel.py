@@ -21,7 +21,7 @@ from pykvm.targets.linux.symbols import carried, identity, modules
 from pykvm.targets.linux.symbols.looks import Looks
 from pykvm.targets.linux.types import AllTypes, KernelTypes
 from pykvm.types import layout
-from pykvm.types.layout import Struct, Types
+from pykvm.types.layout import Struct
 
 if TYPE_CHECKING:
     from pykvm.targets.linux.waits import Waits
@@ -44,7 +44,7 @@ class Linux(Target):
         self.page_size = info.decimal("PAGESIZE") or 4096
         self._tables = tables
         self._waits: Waits | None = None
-        self._all_types: AllTypes | None = None
+        self._quiet: Memory | None = None
 
     def translation(self, image: Image, symbols: Symbols | None) -> Translation | None:
         if symbols is not None:
@@ -56,6 +56,17 @@ class Linux(Target):
         if self._tables is None:
             self._tables = self.platform.find(self.vmcoreinfo, image)
         return self._tables
+
+    def quiet(self, image: Image) -> Memory:
+        """The kernel's memory by itself: what fails in it is not the handle's last error."""
+        if self._quiet is None:
+            self._quiet = self.platform.memory(self.tables(image), image)
+        return self._quiet
+
+    def let_go(self) -> None:
+        super().let_go()
+        if self._quiet is not None:
+            self._quiet.detach()
 
     def own_symbols(self, memory: Memory, image: Image) -> Symbols | None:
         found = carried.symbols(self, image)
@@ -70,10 +81,6 @@ class Linux(Target):
         self.types = KernelTypes(parts, self.pointer_size, self.byteorder)
         self.types.update(layout.builtin("kinfo_proc2"))
         self._all_types = AllTypes(self.types, parts, lambda: Looks(self, parts, self.types).btf_modules())
-
-    @property
-    def all_types(self) -> Types:
-        return self.types if self._all_types is None else self._all_types
 
     def release(self, parts: Parts) -> tuple[str | None, str | None]:
         return self.vmcoreinfo.text("OSRELEASE"), facts.uts(self, parts).get("version")

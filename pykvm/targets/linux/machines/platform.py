@@ -62,13 +62,16 @@ class Platform:
         at = uts_address(info)
         if at is None:
             return False
+        memory = self.memory(tables, image)
         try:
-            return self.memory(tables, image).read(at, 6) == b"Linux\0"
+            return memory.read(at, 6) == b"Linux\0"
         except KvmError:
             return False
+        finally:
+            memory.detach()
 
     def memory(self, tables: Tables, image: Image) -> Memory:
-        """The kernel's memory by itself: what fails in it is not the handle's last error."""
+        """The kernel's memory by itself, to be detached."""
         memory = Memory()
         memory.attach(image, self.kernel(tables), self.byteorder, self.pointer_size)
         return memory

@@ -75,6 +75,8 @@ def _i386(cpu: Cpu, platform: Platform, image: Image) -> Iterator[Tables]:
                     break
             except KvmError:
                 continue
+            finally:
+                memory.detach()
 
 
 # A new machine is a line here, and its registers in images/notes.py.
@@ -109,6 +111,8 @@ def kernel(
                 lines = found | way.lines(cpu, memory, where.start)
             except KvmError:
                 continue
+            finally:
+                memory.detach()
             told = "".join(f"{key}={value}\n" for key, value in lines.items())
             info = VmcoreInfo(told.encode("utf-8", "surrogateescape"))
             # The kernel's own tables have all of it: those of a process may lack what it has not needed yet.

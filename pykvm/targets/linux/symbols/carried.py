@@ -26,7 +26,7 @@ def symbols(target: Linux, image: Image) -> Symbols:
     """The kernel's own names. KvmError says why they cannot be had, and what to give instead."""
     info = target.vmcoreinfo
     kernel = described(target, image)
-    memory = target.platform.memory(target.tables(image), image)
+    memory = target.quiet(image)
     tables = kallsyms.told(info)
     found: Symbols | None = None
     try:
@@ -51,7 +51,7 @@ def described(target: Linux, image: Image) -> kallsyms.Kernel:
 def complete(target: Linux, image: Image, symbols: Symbols) -> None:
     """As extend(), for a kernel file: a saved /proc/kallsyms has functions only, too."""
     if symbols.path != image.path:
-        extend(symbols, target.platform.memory(target.tables(image), image), image, described(target, image))
+        extend(symbols, target.quiet(image), image, described(target, image))
 
 
 def extend(symbols: Symbols, memory: Memory, image: Image, kernel: kallsyms.Kernel) -> None:

@@ -94,7 +94,7 @@ def check(target: Linux, parts: Parts) -> None:
     if ours.build_id is not None and ours.build_id == said.build_id:
         return
     astray = None
-    theirs = _in_memory(target, symbols, target.platform.memory(target.tables(parts.image), parts.image))
+    theirs = _in_memory(target, symbols, target.quiet(parts.image))
     if ours.build_id is not None and theirs.build_id is not None:
         same = ours.build_id == theirs.build_id
     elif ours.banner is not None and theirs.banner is not None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import sys
 from array import array
 from collections.abc import Callable, Iterator
-from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -40,10 +39,10 @@ class Looks:
         self.order = target.byteorder
         self.parts = parts
 
-    @cached_property
+    @property
     def memory(self) -> Memory:
         """The kernel's, whose failures are not those of the handle."""
-        return self.target.platform.memory(self.target.tables(self.parts.image), self.parts.image)
+        return self.target.quiet(self.parts.image)
 
     def _data(self, more: int) -> Iterator[Piece]:
         """The data, in pieces, the nearest first; each goes on for so many bytes into the next."""

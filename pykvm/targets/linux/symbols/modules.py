@@ -48,7 +48,7 @@ def read(target: Linux, parts: Parts) -> ModuleSymbols | None:
         return None
     symbols = ModuleSymbols(parts.image.path, target.machine, target.byteorder)
     symbols.format = KALLSYMS
-    reader = _Reader(symbols, types, target, target.platform.memory(target.tables(parts.image), parts.image))
+    reader = _Reader(symbols, types, target, target.quiet(parts.image))
     try:
         for at in reader.listed(head):
             try:
