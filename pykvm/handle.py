@@ -222,6 +222,8 @@ class Kvm(Asking):
         for file in self._files:
             file.close()
         self._files = []
+        if self._symbols is not None:
+            self._symbols.let_go()
         if self._parts is not None:
             self._parts.let_go()
         if self._target is not None:

@@ -74,6 +74,10 @@ class Later:
         """Where the table comes from. None: it is not to be had, and what was added before counts."""
         self._loads.append(load)
 
+    def stop(self) -> None:
+        """What was not read yet never is."""
+        self._loads = []
+
     def get(self) -> Symbols | None:
         """The table; None if there is none."""
         if self._loads:
@@ -223,6 +227,12 @@ class Symbols(Mapping[str, int]):
             if found is not None:
                 return found
         return None
+
+    def let_go(self) -> None:
+        """The handle is closed: names that were not read yet are not to be had any more."""
+        self._modules.stop()
+        self._more.stop()
+        self.elsewhere = None
 
     def _nlist_beyond(self, name: str, trouble: Callable[[KvmError], object]) -> tuple[int, int, int, int] | None:
         """As nlist(), of a name that no table has."""
