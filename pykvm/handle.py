@@ -13,6 +13,7 @@ from pykvm import images, symbols, targets
 from pykvm.asking import Asking, Recorded
 from pykvm.constants import KVM_NO_FILES
 from pykvm.errors import CLOSED, FormatError, KvmError
+from pykvm.images import kcore
 from pykvm.images.base import Image
 from pykvm.images.held import Extents
 from pykvm.images.hostfile import MAXPATHLEN, HostFile, Path
@@ -103,8 +104,9 @@ class Kvm(Asking):
             raise
 
     def _open_core(self, core: Path | Sequence[Path] | None, flags: int) -> None:
-        if core is None:
-            raise KvmError(f"live kernels of {os.uname().sysname} are not read: name a dump (core, -M)")
+        if core is None or kcore.is_running(core):
+            self._files, self._image = kcore.open_running(flags)
+            return
         paths = [core] if isinstance(core, (str, bytes, os.PathLike)) else list(core)
         if not paths:
             raise KvmError("an empty list of core files")
@@ -112,9 +114,7 @@ class Kvm(Asking):
             file = HostFile(path, flags)
             self._files.append(file)
             if stat.S_ISCHR(file.mode):
-                if file.path != "/dev/mem":
-                    raise KvmError(f"{file.path}: not physical memory device")
-                raise KvmError(f"/dev/mem: live kernels of {os.uname().sysname} are not read")
+                raise KvmError(f"{file.path}: not physical memory device")
         if self._files[0].readable:
             self._image = images.recognise(self._files)
             if self._zero_excluded:
@@ -319,10 +319,11 @@ class Kvm(Asking):
         with Recorded(self):
             image, target = self.image, self._target
             if target is None:
-                return Info(None, None, None, image.machine, image.byteorder, None, None, image.format, False)
+                return Info(None, None, None, image.machine, image.byteorder, None, None, image.format, image.live)
             release, version = target.release(self.parts)
             sizes = target.pointer_size, target.page_size
-            return Info(target.system, release, version, target.machine, target.byteorder, *sizes, image.format, False)
+            what = target.system, release, version, target.machine, target.byteorder
+            return Info(*what, *sizes, image.format, image.live)
 
     # -- the end --------------------------------------------------------------------------------------------
 

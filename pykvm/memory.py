@@ -70,6 +70,8 @@ class Memory:
             if space == ffi.NULL:
                 raise KvmError("out of memory")
             self._space = ffi.gc(space, lib.pk_space_free)
+            for start, last in image.direct:
+                lib.pk_space_direct(space, start, last)
             self._pte_error = translation.pte_error
         self._make_readers()
 
@@ -287,7 +289,7 @@ class Memory:
     @property
     def writable(self) -> bool:
         """Whether the image was opened for writing and can be written to."""
-        file = self._image.files[0] if self._image is not None else None
+        file = self._image.written if self._image is not None else None
         return file is not None and file.writable and not file.compressed
 
     def write(self, addr: int, data: Any) -> int:
@@ -297,7 +299,7 @@ class Memory:
         is not there.
         """
         space, image = self._space_for(addr), self._image
-        file = image.files[0] if image is not None else None
+        file = image.written if image is not None else None
         if file is not None and not file.writable:
             raise self.note(KvmError(f"{file.path}: not opened for writing"))
         if file is not None and file.compressed:

@@ -14,7 +14,7 @@ DECLS = (
     "find", "capi",
 )  # fmt: skip
 SOURCES = (
-    "image", "extents", "pages", "minidump", "bitmap", "pagecache", "parallel", "codec", "lzo",
+    "image", "extents", "snapshot", "pages", "minidump", "bitmap", "pagecache", "parallel", "codec", "lzo",
     "find", "mmu", "pmeg", "hashed", "space", "list", "symtab", "kallsyms", "ksymtab", "nmlist", "names", "btf", "ctf",
 )  # fmt: skip
 

@@ -93,6 +93,8 @@ struct pk_image {
     uint32_t nfiles;
     pk_file *files;
     int zero_excluded;
+    int live;
+    uint32_t through;           /* the file + 1 that is written to instead; 0: none */
     const pk_image_ops *ops;    /* NULL: no memory yet */
     void *kind;
 };

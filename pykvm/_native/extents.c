@@ -65,6 +65,8 @@ static uint64_t move(const pk_image *image, uint64_t addr, void *rbuf, const voi
         n = e->size - inside;
     if (e->left_out)
         return pk_image_absent(image, addr, rbuf, n, fault);
+    if (rbuf == NULL && image->through != 0)
+        return pk_file_move(&image->files[image->through - 1], addr, NULL, wbuf, n, addr, fault);
     return pk_file_move(&image->files[e->file], e->offset + inside, rbuf, wbuf, n, addr, fault);
 }
 

@@ -84,6 +84,16 @@ void pk_image_zero_excluded(pk_image *image, int on)
     image->zero_excluded = on;
 }
 
+void pk_image_live(pk_image *image)
+{
+    image->live = 1;
+}
+
+void pk_image_write_through(pk_image *image, uint32_t file)
+{
+    image->through = file < image->nfiles ? file + 1 : 0;
+}
+
 void pk_image_release(const pk_image *image)
 {
 #ifdef MADV_DONTNEED

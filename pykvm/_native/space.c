@@ -23,6 +23,8 @@ struct pk_space {
     uint64_t va_mask;
     int big_endian;
     atomic_int closed;
+    uint32_t ndirect;
+    struct { uint64_t start, last; } direct[PK_DIRECT_MAX];
     atomic_int has_large;           /* there is something in `large` */
     tlb_entry large[LARGE_SIZE];    /* whole large pages, of files that are mapped */
     uint32_t last;                  /* entries - 1 */
@@ -59,6 +61,15 @@ void pk_space_free(pk_space *s)
 void pk_space_close(pk_space *s)
 {
     atomic_store(&s->closed, 1);
+}
+
+int pk_space_direct(pk_space *s, uint64_t start, uint64_t last)
+{
+    if (s->ndirect == PK_DIRECT_MAX)
+        return 0;
+    s->direct[s->ndirect].start = start;
+    s->direct[s->ndirect++].last = last;
+    return 1;
 }
 
 static inline uint64_t check_of(uint64_t page, uint64_t data, uint64_t seq, uint64_t ticket)
@@ -194,6 +205,8 @@ static void remember(pk_space *s, uint64_t va, uint64_t pa, uint64_t left)
     const uint64_t page = va >> GRANULE_SHIFT, large = va >> LARGE_SHIFT;
     pk_view view;
 
+    if (s->image->live)
+        return;
     if ((va & (LARGE - 1)) + left >= LARGE && whole(s, va, pa, LARGE, &view) && view.seq == NULL) {
         store(&s->large[large % LARGE_SIZE], large, &view);
         atomic_store_explicit(&s->has_large, 1, memory_order_relaxed);
@@ -210,6 +223,43 @@ uint64_t pk_space_translate(pk_space *s, uint64_t va, uint64_t *left, pk_fault *
 
     pk_set_fault(fault, PK_OK, 0, 0);
     return translate(s, va, &pa, left, fault) ? pa : 0;
+}
+
+/* Bytes from va on that are in a direct range; 0: it is in none. */
+static uint64_t direct_left(const pk_space *s, uint64_t va)
+{
+    for (uint32_t i = 0; i < s->ndirect; i++)
+        if (va >= s->direct[i].start && va <= s->direct[i].last)
+            return s->direct[i].last - va == UINT64_MAX ? UINT64_MAX : s->direct[i].last - va + 1;
+    return 0;
+}
+
+static int all_zeros(const uint8_t *p, uint64_t n)
+{
+    for (uint64_t i = 0; i < n; i++)
+        if (p[i] != 0)
+            return 0;
+    return 1;
+}
+
+/* Up to n bytes, less than a granule may be left of, of a direct range; how many, and the fault. */
+static uint64_t read_directly(pk_space *s, uint64_t va, void *buf, uint64_t n, pk_fault *fault)
+{
+    uint64_t pa, left, got;
+
+    if (atomic_load_explicit(&s->closed, memory_order_relaxed)) {
+        pk_set_fault(fault, PK_ECLOSED, va, 0);
+        return 0;
+    }
+    if (n > GRANULE - (va & (GRANULE - 1)))
+        n = GRANULE - (va & (GRANULE - 1));
+    got = pk_image_read(s->image, va, buf, n, fault);
+    if (fault->status == PK_OK && all_zeros(buf, got) && !translate(s, va, &pa, &left, fault))
+        return 0;
+    /* What the host cannot read is not mapped: it has no other reason. */
+    if (fault->status == PK_EIO && !translate(s, va, &pa, &left, fault))
+        return got;
+    return got;
 }
 
 uint64_t pk_space_read(pk_space *s, uint64_t va, void *buf, uint64_t n, pk_fault *fault)
@@ -234,6 +284,12 @@ uint64_t pk_space_read(pk_space *s, uint64_t va, void *buf, uint64_t n, pk_fault
                 done += step;
                 continue;
             }
+        }
+        if (s->ndirect != 0 && (left = direct_left(s, at)) != 0) {
+            done += read_directly(s, at, (char *)buf + done, want < left ? want : left, fault);
+            if (fault->status != PK_OK)
+                return done;
+            continue;
         }
         if (!translate(s, at, &pa, &left, fault))
             return done;

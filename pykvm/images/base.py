@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import os
+import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
@@ -18,6 +20,8 @@ NEAR = 1 << 20  # bytes that are copied without letting go of the GIL
 # Room that C fills at once.
 unset = ffi.new_allocator(should_clear_after_alloc=False)
 FIND_CHUNK = 64 << 20
+SNAPSHOT = 64 << 20  # bytes of pages that one keeps
+DEVICE = 1 << 62  # a character device (/dev/mem) has no size
 
 
 NO_NOTES = Notes(None, ())
@@ -29,6 +33,9 @@ class Image:
     `format` is kd.info's word for it; `held` how it holds memory; `machine` and `byteorder` are what its header says,
     None where it says nothing; `flaw` is why a header that seemed to be there is none (None: there is no trace of one);
     `declared` is how many bytes of memory the header promises; `facts` is what `pykvm info` says of the container.
+    `live`: the memory is of a system that runs. Of a kernel's own view of itself (/proc/kcore), `linear` are ranges
+    (first, last, physical) of virtual addresses that are memory as it is, and `direct` those (first, last) that the
+    image has by their virtual addresses.
     """
 
     def __init__(
@@ -44,6 +51,9 @@ class Image:
         declared: int | None = None,
         notes: Notes = NO_NOTES,
         facts: Mapping[str, Any] | None = None,
+        live: bool = False,
+        linear: Sequence[tuple[int, int, int]] = (),
+        direct: Sequence[tuple[int, int]] = (),
     ) -> None:
         self.format = format
         self.files = tuple(files)
@@ -56,8 +66,14 @@ class Image:
         self.vmcoreinfo = notes.vmcoreinfo
         self.cpus = notes.cpus
         self.facts = facts or {}
+        self.linear = linear
+        self.direct = direct
+        self._target_file = 0
         self.core = _open(self.files)
         held.install(self.core, self.files)
+        self.live = False
+        if live:
+            self.is_live()
 
     @property
     def path(self) -> str:
@@ -85,6 +101,30 @@ class Image:
     def zero_excluded(self) -> None:
         """From now on memory that was left out reads as zeros."""
         lib.pk_image_zero_excluded(self.core, True)
+
+    def is_live(self) -> None:
+        """The memory is of a system that runs: where something was found once, it may not be the next time."""
+        self.live = True
+        lib.pk_image_live(self.core)
+
+    def write_through(self, file: int) -> None:
+        """What is written goes to this file, at its physical address."""
+        self._target_file = file
+        lib.pk_image_write_through(self.core, file)
+
+    @property
+    def written(self) -> HostFile:
+        """The file that is written to."""
+        return self.files[self._target_file]
+
+    def snapshot(self, page_size: int) -> Image:
+        """The same memory, each page of it as it is when it is read first from now on."""
+        still = copy.copy(self)
+        still.core = ffi.gc(lib.pk_image_snapshot(self.core, page_size, SNAPSHOT), lib.pk_image_unref)
+        if still.core == ffi.NULL:
+            raise KvmError("out of memory")
+        still.live = False
+        return still
 
     @property
     def lowest(self) -> int:
@@ -162,7 +202,8 @@ def _open(files: Sequence[HostFile]) -> Any:
     if core == ffi.NULL:
         raise KvmError("out of memory")
     for file in files:
-        got = lib.pk_image_add_part(core, file.fd, file.start, file.size, file.readable)
+        size = DEVICE if stat.S_ISCHR(file.mode) else file.size
+        got = lib.pk_image_add_part(core, file.fd, file.start, size, file.readable and size != DEVICE)
         if got < 0:
             raise KvmError(f"{file.path}: {os.strerror(-got)}")
     return core

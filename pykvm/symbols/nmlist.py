@@ -33,8 +33,12 @@ def probe(file: HostFile) -> Symbols | None:
         return None
     if file.size > MAX_STRINGS:
         raise FormatError(f"{file.path}: a list of names of {file.size} bytes (at most {MAX_STRINGS} are read)")
+    text: bytes | mmap.mmap
     try:
-        text = mmap.mmap(file.fd, file.size, access=mmap.ACCESS_READ)
+        if file.size:
+            text = mmap.mmap(file.fd, file.size, access=mmap.ACCESS_READ)
+        else:  # the kernel's own, which is made while it is read
+            text = file.pread(0, MAX_STRINGS)
     except (OSError, ValueError) as e:  # it has been cut since it was opened
         raise KvmError(f"{file.path}: {e}") from e
     symbols, modules = (Symbols(file.path, None, None, kallsyms.n_type, kallsyms.letter) for _ in range(2))
@@ -50,7 +54,10 @@ def probe(file: HostFile) -> Symbols | None:
     if result.defined == 0:
         raise FormatError(f"{file.path}: a list of names without addresses")
     if result.nonzero == 0:
-        raise FormatError(f"{file.path}: all addresses are 0: /proc/kallsyms shows them to the superuser only")
+        raise FormatError(
+            f"{file.path}: all addresses are 0: /proc/kallsyms shows them to who has CAP_SYSLOG only, and only if "
+            "kernel.kptr_restrict is below 2"
+        )
     if len(modules):
         symbols.chain(lambda: modules)
     return symbols

@@ -22,6 +22,12 @@ int pk_image_add_part(pk_image *image, int fd, uint64_t start, uint64_t size, in
 /* From now on memory that the dump leaves out reads as zeros (or again not). */
 void pk_image_zero_excluded(pk_image *image, int on);
 
+/* The memory is of a running system: what a space has found once may be elsewhere the next time. */
+void pk_image_live(pk_image *image);
+
+/* What is written goes to this file, at its physical address, and not to where it is read from. */
+void pk_image_write_through(pk_image *image, uint32_t file);
+
 /* Large tables have been read that will not be read again: their pages of the mapped
    files need not stay in this process. */
 void pk_image_release(const pk_image *image);
@@ -30,6 +36,10 @@ void pk_image_release(const pk_image *image);
    extent that overlaps another, wraps or names no file; -1 if all are good;
    -2 out of memory. */
 int64_t pk_image_set_extents(pk_image *image, const pk_extent *extents, size_t count);
+
+/* The memory of another image as it was when each page of it was read first: up to `bytes` of pages of `page_size`
+   bytes (a power of two) are kept. Takes its own reference. NULL: out of memory. */
+pk_image *pk_image_snapshot(pk_image *image, uint32_t page_size, uint32_t bytes);
 
 /* Where n bytes lie mapped in one piece, for as long as the image lives; NULL if
    they do not. */

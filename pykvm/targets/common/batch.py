@@ -72,6 +72,11 @@ class Batch(Generic[T]):
             found = self.known[name]
         return found
 
+    def become(self, parts: Parts) -> None:
+        """From now on what is not known yet is read from these parts."""
+        self.parts, self._chosen_from = parts, None
+        self.read = Columns.of(self.target, parts)
+
     def choose(self, places: Sequence[int]) -> Self:
         """The processes at these places of the list; what is known of them goes with them."""
         known = {name: [column[i] for i in places] for name, column in self.known.items()}

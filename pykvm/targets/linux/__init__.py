@@ -6,7 +6,7 @@ from pykvm.images.base import Image
 from pykvm.symbols.base import Symbols
 from pykvm.targets.base import Target
 
-FORMATS = ("elf", "kdump", "lime", "raw")
+FORMATS = ("elf", "kcore", "kdump", "lime", "raw")
 
 
 def probe(image: Image, symbols: Symbols | None) -> Target | None:

@@ -49,7 +49,7 @@ class Linux(Target):
     def translation(self, image: Image, symbols: Symbols | None) -> Translation | None:
         if symbols is not None:
             identity.fit(self, image, symbols)
-        return self.platform.kernel(self.tables(image))
+        return self.platform.kernel(self.tables(image), image)
 
     def tables(self, image: Image) -> Tables:
         """The kernel's page tables, found once."""

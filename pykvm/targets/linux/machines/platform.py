@@ -73,12 +73,20 @@ class Platform:
     def memory(self, tables: Tables, image: Image) -> Memory:
         """The kernel's memory by itself, to be detached."""
         memory = Memory()
-        memory.attach(image, self.kernel(tables), self.byteorder, self.pointer_size)
+        memory.attach(image, self.kernel(tables, image), self.byteorder, self.pointer_size)
         return memory
 
-    def kernel(self, tables: Tables) -> Translation:
+    def kernel(self, tables: Tables, image: Image) -> Translation:
         """Kernel addresses. User addresses are a process's matter: see user()."""
-        roots = [Root(tables.kernel_start, self.va_mask, tables.root)]
+        roots: list[Root] = []
+        start = tables.kernel_start
+        for first, last, physical in image.linear:
+            if start < first:
+                roots.append(Root(start, first - 1, tables.root))
+            roots.append(Root(first, last, physical, linear=True))
+            start = last + 1
+        if start <= self.va_mask:
+            roots.append(Root(start, self.va_mask, tables.root))
         return Translation(radix(roots, tables.levels, self.byteorder), self.va_mask)
 
     def user(self, tables: Tables, pgd: int) -> Translation:

@@ -10,7 +10,7 @@ from pykvm.records import ProcessRecord, text
 from pykvm.targets.base import Parts, Thread
 from pykvm.targets.common import select
 from pykvm.targets.common.columns import Columns
-from pykvm.targets.linux.procs import neutral
+from pykvm.targets.linux.procs import neutral, running
 from pykvm.targets.linux.procs.batch import Batch
 from pykvm.targets.linux.procs.cputime import MAX_TASKS, members_of
 from pykvm.targets.linux.procs.neutral import PF_KTHREAD
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 def getproc2(target: Linux, parts: Parts, op: int, arg: int, elemsize: int | None) -> list[ProcessRecord]:
     """One record a process, in the order of the kernel's list; the idle task (pid 0) is none."""
     select.check("kvm_getproc2", op, elemsize)
+    if parts.image.live:
+        return running.getproc2(target, parts, op, arg, elemsize)
     batch = everyone(target, parts)
     records = Waiting(batch.choose(select.places(batch, op, arg, "flags", PF_KTHREAD)))
     batch = records.batch
@@ -69,6 +71,13 @@ class LinuxThread(Thread):
 
 def threads(target: Linux, parts: Parts, record: ProcessRecord) -> list[Thread]:
     """The threads of a process, the leader first."""
+    if parts.image.live:
+        return running.unchanged(target, parts, record, lambda: of_group(target, parts, record))
+    return of_group(target, parts, record)
+
+
+def of_group(target: Linux, parts: Parts, record: ProcessRecord) -> list[Thread]:
+    """The same, once."""
     read = Columns.of(target, parts)
     task, leader = "task_struct", record.paddr
     signal = read.member([leader], task, "signal")

@@ -9,6 +9,7 @@ from pykvm.memory import Memory
 from pykvm.records import ProcessRecord
 from pykvm.targets.base import Parts
 from pykvm.targets.common.vectors import limited
+from pykvm.targets.linux.procs import running
 from pykvm.targets.linux.procs.neutral import PF_KTHREAD
 
 if TYPE_CHECKING:
@@ -30,6 +31,12 @@ def space(target: Linux, parts: Parts, mm: int) -> Memory:
 
 def vector(target: Linux, parts: Parts, record: ProcessRecord, environment: bool, nchr: int) -> list[bytes] | None:
     """The strings; None for a process without memory (a kernel thread, a zombie), or without such strings."""
+    if parts.image.live:
+        return running.unchanged(target, parts, record, lambda: _vector(target, parts, record, environment, nchr))
+    return _vector(target, parts, record, environment, nchr)
+
+
+def _vector(target: Linux, parts: Parts, record: ProcessRecord, environment: bool, nchr: int) -> list[bytes] | None:
     task = target.types.struct("task_struct")
     mm = parts.memory.read_ptr(record.paddr + task.offset("mm"))
     if mm == 0 or parts.memory.read_u32(record.paddr + task.offset("flags")) & PF_KTHREAD:  # which has but borrowed it
