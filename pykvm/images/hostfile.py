@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import mmap
 import os
+import pathlib
 import stat
 from collections.abc import Iterator
 from typing import Any
@@ -24,6 +25,30 @@ def _beyond_stdio(fd: int) -> int:
         return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
     finally:
         os.close(fd)
+
+
+def _in_use(path: str) -> bool:
+    """Whether a program has the file open for writing: where the host can tell (Linux, fcntl(2): a read lease is not
+    given then; a memfd is nobody's but of programs that run), else not."""
+    try:
+        import fcntl  # not on every host
+
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except (ImportError, OSError, ValueError):
+        return False
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            return False
+        link = pathlib.Path(f"/proc/self/fd/{fd}")
+        if link.is_symlink() and str(link.readlink()).startswith("/memfd:"):
+            return True
+        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    except (AttributeError, OSError) as e:
+        return isinstance(e, OSError) and e.errno == errno.EAGAIN
+    finally:
+        os.close(fd)
+    return False
 
 
 class HostFile:
@@ -46,6 +71,7 @@ class HostFile:
         access = flags & os.O_ACCMODE
         self.readable = access in (os.O_RDONLY, os.O_RDWR)
         self.writable = access == os.O_RDWR
+        self._used = self.writable and _in_use(self.path)  # before this handle uses it
         try:
             # O_NONBLOCK: opening a FIFO without a writer would wait for one.
             self.fd = os.open(self.path, flags | os.O_CLOEXEC | os.O_NONBLOCK | getattr(os, "O_NOCTTY", 0))
@@ -88,6 +114,10 @@ class HostFile:
         self.start = 0
         self.size = os.fstat(fd).st_size
         self.compressed = scheme
+
+    def changing(self) -> bool:
+        """Whether another program has the file open for writing, as QEMU has the RAM of its guest."""
+        return self.compressed is None and (self._used if self.writable else _in_use(self.path))
 
     def narrow(self, start: int, size: int, scheme: str | None) -> None:
         """From now on only this part counts, expanded if it is compressed."""

@@ -1,4 +1,7 @@
-"""Raw physical memory: no header, the byte at file offset n is the byte at physical address n."""
+"""Raw physical memory: no header, the byte at file offset n is the byte at physical address n.
+
+It may be that of a virtual machine that runs (QEMU's memory-backend-file or memfd, share=on).
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,8 @@ def probe(files: Sequence[HostFile]) -> Image | None:
     if len(files) != 1:
         return None
     file = files[0]
-    return Image("raw", files, Extents([Extent(0, file.size, 0)] if file.size else []), flaw=_what(file))
+    held = Extents([Extent(0, file.size, 0)] if file.size else [])
+    return Image("raw", files, held, flaw=_what(file), live=file.changing())
 
 
 def _what(file: HostFile) -> str | None:

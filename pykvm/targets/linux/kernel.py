@@ -15,6 +15,7 @@ from pykvm.symbols.base import Symbols
 from pykvm.targets.base import Message, Parts, Target, Thread
 from pykvm.targets.common import kinfo2
 from pykvm.targets.linux import facts, log
+from pykvm.targets.linux.machines import hole
 from pykvm.targets.linux.machines.platform import Platform, Tables
 from pykvm.targets.linux.procs import tasks, user
 from pykvm.targets.linux.symbols import carried, identity, modules
@@ -75,6 +76,10 @@ class Linux(Target):
 
     def check(self, parts: Parts) -> None:
         """See that a kernel file is the dump's; what it takes to look for modules and types."""
+        if self.platform.has_hole:
+            extents = hole.told(parts.image, parts.symbols, self.platform.image_offset(self.vmcoreinfo))
+            if extents is not None:
+                parts.image.place(extents)
         identity.check(self, parts)
         parts.symbols.chain(lambda: modules.read(self, parts))
         carried.complete(self, parts.image, parts.symbols)

@@ -29,7 +29,8 @@ class Platform:
     `tables` gives, of what VMCOREINFO says, the tables to try, the likeliest first: where it does not say where
     physical memory begins or how the address space is split, the right ones are those that map themselves.
     `image_offset`: what a virtual address of the kernel's image is above its physical one, where VMCOREINFO tells;
-    `memory_starts`: where physical memory usually begins, other than at 0.
+    `memory_starts`: where physical memory usually begins, other than at 0; `has_hole`: whether none is below 4 GB where
+    a PC has its devices (hole.py).
     """
 
     machine: str
@@ -40,6 +41,7 @@ class Platform:
     byteorder: str = "little"
     image_offset: Callable[[VmcoreInfo], int | None] = lambda info: None
     memory_starts: tuple[int, ...] = ()
+    has_hole: bool = False
 
     def find(self, info: VmcoreInfo, image: Image) -> Tables:
         """The kernel's tables; FormatError if VMCOREINFO lacks what leads to them, or leads nowhere."""

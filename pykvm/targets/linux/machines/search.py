@@ -15,6 +15,7 @@ from pykvm.images.base import Image
 from pykvm.images.held import Extent, Extents
 from pykvm.images.vmcoreinfo import VmcoreInfo
 from pykvm.progress import Progress
+from pykvm.targets.linux.machines import hole
 from pykvm.targets.linux.machines.platform import Platform, Tables, uts_address
 
 START = b"OSRELEASE="
@@ -38,7 +39,7 @@ def kernel(
                 if tables is not None:
                     return platform, info, tables
                 if extents is not None:
-                    image.place([e._replace(addr=e.offset) for e in extents])
+                    image.place([Extent(0, sum(e.size for e in extents), 0)])
     return None
 
 
@@ -64,6 +65,8 @@ def _placings(image: Image, platform: Platform, info: VmcoreInfo) -> Iterator[li
     if image.format != "raw" or not isinstance(held, Extents) or len(held.extents) != 1:
         return
     extent = held.extents[0]
+    if platform.has_hole:
+        yield from hole.placings(extent.size)
     for base in dict.fromkeys([*_bases(image, platform, info), *platform.memory_starts]):
         if 0 < base < 1 << 52:
             yield [Extent(base, extent.size, extent.offset)]

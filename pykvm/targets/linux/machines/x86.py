@@ -41,5 +41,10 @@ def _i386(info: VmcoreInfo, image: Image) -> list[Tables]:
     return found
 
 
-X86_64 = Platform("x86_64", 8, x86_64.VA_MASK, TEXT_START, _x86_64)
-I386 = Platform("i386", 4, i386.VA_MASK, PAGE_OFFSETS[-1], _i386)
+def _image_offset(info: VmcoreInfo) -> int | None:
+    base = info.number("phys_base")
+    return None if base is None else TEXT_START - base
+
+
+X86_64 = Platform("x86_64", 8, x86_64.VA_MASK, TEXT_START, _x86_64, image_offset=_image_offset, has_hole=True)
+I386 = Platform("i386", 4, i386.VA_MASK, PAGE_OFFSETS[-1], _i386, has_hole=True)
