@@ -41,10 +41,15 @@ class Asking(Memory):
     def target(self) -> Target:
         """The kernel that was recognised."""
 
+    @property
+    @abstractmethod
+    def no_files(self) -> bool:
+        """Whether the handle was opened without memory."""
+
     def _ready(self) -> Target:
         """The target, of which memory can be read; else the reason why not, before a call fails for it."""
         target = self.target
-        if self.unreadable is not None:
+        if self.unreadable is not None and not self.no_files:
             raise KvmError(self.unreadable)
         return target
 

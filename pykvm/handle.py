@@ -21,6 +21,7 @@ from pykvm.info import Info
 from pykvm.machines.mmu import Translation
 from pykvm.symbols.base import Symbols
 from pykvm.symbols.resolver import Resolver
+from pykvm.targets import live
 from pykvm.targets.base import Parts, SwapDevice, Target
 from pykvm.types import layout as layouts
 from pykvm.types.layout import Types
@@ -86,6 +87,8 @@ class Kvm(Asking):
         try:
             if flags & KVM_NO_FILES:
                 self._no_files = True
+                if live.can_tell():
+                    self._target, self._parts = live.opened(self)
                 return
             if kernel is not None and len(os.fspath(kernel)) >= MAXPATHLEN:
                 raise KvmError("exec file name too long")
@@ -288,6 +291,11 @@ class Kvm(Asking):
         """Opened with KVM_NO_FILES, or on /dev/null (`no_files_why` says so, for messages)."""
         return self._no_files
 
+    def ask_live(self, name: str) -> None:
+        """See that a handle without files can be asked; KvmError if the host's kernel does not tell."""
+        if self._target is None:
+            raise KvmError(f"{name}: no live kernel to ask")
+
     @property
     def closed(self) -> bool:
         """kd.close() was called, or opening failed."""
@@ -317,13 +325,13 @@ class Kvm(Asking):
     def info(self) -> Info:
         """What this is an image of."""
         with Recorded(self):
-            image, target = self.image, self._target
+            target = self._target
+            if self._no_files and target is not None:
+                return _info(target, self.parts, "none", True)
+            image = self.image
             if target is None:
                 return Info(None, None, None, image.machine, image.byteorder, None, None, image.format, image.live)
-            release, version = target.release(self.parts)
-            sizes = target.pointer_size, target.page_size
-            what = target.system, release, version, target.machine, target.byteorder
-            return Info(*what, *sizes, image.format, image.live)
+            return _info(target, self.parts, image.format, image.live)
 
     # -- the end --------------------------------------------------------------------------------------------
 
@@ -350,6 +358,12 @@ class Kvm(Asking):
         if self._closed:
             return "<Kvm, closed>"
         return f"<Kvm {self._image.path if self._image is not None else 'without files'}>"
+
+
+def _info(target: Target, parts: Parts, format: str, live: bool) -> Info:
+    release, version = target.release(parts)
+    sizes = target.pointer_size, target.page_size
+    return Info(target.system, release, version, target.machine, target.byteorder, *sizes, format, live)
 
 
 def _no_header(image: Image) -> str:

@@ -53,7 +53,7 @@ def attempt(kd: Kvm, name: str, call: Callable[[], T]) -> T | None:
     """What a call gives, or None with its message kept as C's functions do."""
     try:
         if handle(kd).no_files:
-            raise KvmError(f"{name}: no live kernel to ask")
+            kd.ask_live(name)
         return call()
     except KvmError as e:
         kd.note(e)
