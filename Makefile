@@ -6,7 +6,7 @@ PY = $(VENV)/bin/python
 SOURCES = setup.py pyproject.toml $(wildcard pykvm/_native/*.[ch] pykvm/_native/*.py pykvm/_native/decl/*.h)
 DEMO = demo
 
-.PHONY: all demo test lint types bench sanitize valgrind wheel clean
+.PHONY: all demo test test-live lint types bench sanitize valgrind wheel clean
 
 all: $(VENV)/.built
 
@@ -22,6 +22,11 @@ demo: all
 
 test: all
 	$(PY) -m pytest tests
+
+# The running kernel, and running virtual machines: in guests that QEMU boots.
+test-live: all
+	sh tools/live.sh
+	PYKVM_LIVE_TESTS=1 $(PY) -m pytest -p no:cacheprovider tests/live
 
 $(VENV)/.dev: $(VENV)/.built
 	$(PY) -m pip install -q --disable-pip-version-check mypy ruff

@@ -87,8 +87,6 @@ class Kvm(Asking):
         try:
             if flags & KVM_NO_FILES:
                 self._no_files = True
-                if live.can_tell():
-                    self._target, self._parts = live.opened(self)
                 return
             if kernel is not None and len(os.fspath(kernel)) >= MAXPATHLEN:
                 raise KvmError("exec file name too long")
@@ -220,6 +218,31 @@ class Kvm(Asking):
             raise KvmError(f"{image.path}: a dump of {image.machine}: no kernel known to pykvm")
         self._start(image, target)
 
+    def refresh(self) -> None:
+        """Of a kernel that runs, read again what is kept: where its memory lies, the names and types of its modules.
+
+        Nothing else is: every read asks memory, and every translation of an address the page tables, which costs a
+        running kernel's reader some 100 ns. Of a dump, or without files, this does nothing.
+        """
+        with Recorded(self):
+            image = self._image
+            if self._target is None or self._parts is None or image is None or not image.live:
+                return
+            self._moved()
+            if self._symbols is not None:
+                self._symbols.again()
+            self._target.refresh(self._parts)
+
+    def _moved(self) -> bool:
+        """Whether the memory of the kernel lay elsewhere, and is read there now."""
+        image, target, parts = self._image, self._target, self._parts
+        fresh = kcore.again(image) if image is not None and image.format == "kcore" else None
+        if fresh is None or target is None or parts is None:
+            return False
+        self._image = parts.image = fresh
+        self._translate(fresh, target)
+        return True
+
     def _release(self) -> None:
         self.detach()
         for file in self._files:
@@ -268,6 +291,7 @@ class Kvm(Asking):
     @property
     def parts(self) -> Parts:
         """What the target works with; KvmError if the handle is closed or no target was recognised."""
+        self._ask_running()
         if self._parts is None or self._target is None:
             raise KvmError(self._no_memory)
         return self._parts
@@ -275,6 +299,7 @@ class Kvm(Asking):
     @property
     def target(self) -> Target:
         """The kernel that was recognised; KvmError as for `parts`."""
+        self._ask_running()
         if self._target is None:
             raise KvmError(self._no_memory)
         return self._target
@@ -293,8 +318,14 @@ class Kvm(Asking):
 
     def ask_live(self, name: str) -> None:
         """See that a handle without files can be asked; KvmError if the host's kernel does not tell."""
+        self._ask_running()
         if self._target is None:
             raise KvmError(f"{name}: no live kernel to ask")
+
+    def _ask_running(self) -> None:
+        """Of a handle without files: the kernel that runs here, when it is asked first."""
+        if self._no_files and self._target is None and live.can_tell():
+            self._target, self._parts = live.opened(self)
 
     @property
     def closed(self) -> bool:
@@ -325,6 +356,7 @@ class Kvm(Asking):
     def info(self) -> Info:
         """What this is an image of."""
         with Recorded(self):
+            self._ask_running()
             target = self._target
             if self._no_files and target is not None:
                 return _info(target, self.parts, "none", True)
@@ -338,8 +370,8 @@ class Kvm(Asking):
     def close(self) -> None:
         """Let go of all files. Whatever is asked of the handle afterwards says that it is closed."""
         if not self._closed:
-            self._release()
             self._no_files = False
+            self._release()
 
     def __enter__(self) -> Kvm:
         if self._closed:

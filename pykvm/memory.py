@@ -177,8 +177,14 @@ class Memory:
             return
         fault = ffi.new("pk_fault *")
         got = self.transfer(lib.pk_space_read, addr, ffi.from_buffer(buf), n, fault)
+        if got < n and self._moved():
+            got = self.transfer(lib.pk_space_read, addr, ffi.from_buffer(buf), n, fault)
         if got < n:
             raise self.note(self.fault(fault, addr, got))
+
+    def _moved(self) -> bool:
+        """Called when a read fails: whether it is worth another try, as a kernel that runs has its memory elsewhere."""
+        return False
 
     def copied(self, addr: int, buf: Any, n: int) -> bool:
         """Fill n bytes of a buffer, which has them, if they are few and lie mapped in one piece: the short way."""

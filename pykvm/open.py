@@ -66,9 +66,8 @@ def kvm_open2(
     here none needs it.
 
     The rules are FreeBSD's: flags O_RDONLY or O_RDWR; an empty corefile is an error, and so is one that is no dump, or
-    none of this kernel; corefile "/dev/null" gives a handle of the running kernel without files, which is all that
-    kvm_close(3) and kvm_native(3) need; what asks the kernel fails, as live kernels are not read. With kvm_open(3) and
-    kvm_openfiles(3) they are MirBSD's.
+    none of this kernel; corefile "/dev/null" gives a handle of the running kernel without its memory, as KVM_NO_FILES
+    does. With kvm_open(3) and kvm_openfiles(3) they are MirBSD's.
     """
     if resolver is not None and not callable(resolver):
         raise TypeError("resolver must be callable or None")
@@ -78,7 +77,7 @@ def kvm_open2(
     def begin() -> None:
         if _freebsd_refuses(execfile, corefile, flags):
             kd._open(None, None, None, KVM_NO_FILES)
-            kd.no_files_why = ": a handle on /dev/null has no memory, and live kernels are not read"
+            kd.no_files_why = ": a handle on /dev/null has no memory"
         else:
             kd._open(execfile, corefile, None, flags)
             kd._need_memory()

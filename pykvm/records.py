@@ -77,7 +77,7 @@ class ProcessRecord(StructView):
 
 
 class FileRecord(StructView):
-    """An open file: the target's struct file by its members' names; `paddr` is its kernel address.
+    """An open file: the target's struct file by its members' names; `paddr` is its kernel address, None if not told.
 
     Where the target lists descriptors, there is one record for each: `pid` is of the process that has it, `fd` its
     number, `path` what it is open on, a path or the system's own word for what has none ("pipe:[3141]"). Elsewhere,
@@ -92,7 +92,7 @@ class FileRecord(StructView):
         buf: Any,
         base: int,
         byteorder: str,
-        paddr: int,
+        paddr: int | None,
         pid: int | None = None,
         fd: int | None = None,
         path: str | None = None,

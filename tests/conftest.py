@@ -17,6 +17,9 @@ from pykvm_fixtures.plugin import apart
 HERE = Path(__file__).resolve().parent
 SHARED = Path(os.environ.get("PYKVM_REAL") or HERE.parent.parent / "shared" / "real")
 
+# Guests are booted only for who asks for it (make test-live).
+collect_ignore = [] if os.environ.get("PYKVM_LIVE_TESTS") else ["live"]
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """--sample N: under the sanitizers, where all would take too long, the C core's own tests and each N-th other."""

@@ -661,12 +661,13 @@ def test_messages(
     assert "\n" not in text
 
 
-def test_the_null_device() -> None:
-    """A handle of the running kernel that has no files: alive, and every question fails clearly."""
+def test_the_null_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A handle of the running kernel without its memory: alive; what no host's kernel tells fails clearly, and where
+    nothing is known of the host's, every question (of Linux: test_procfs.py)."""
     errbuf = bytearray(2048)
     kd = pykvm.kvm_open2(None, "/dev/null", os.O_RDONLY, errbuf)
     assert kd is not None
-    why = ": a handle on /dev/null has no memory, and live kernels are not read"
+    why = ": a handle on /dev/null has no memory"
     buf = bytearray(4)
     assert pykvm.kvm_read(kd, 0x1000, buf, 4) == pykvm.kvm_read2(kd, 0x1000, buf, 4) == -1
     assert kvm_geterr(kd) == "invalid address (1000)" + why
@@ -674,14 +675,25 @@ def test_the_null_device() -> None:
     assert pykvm.kvm_nlist2(kd, [KvmNlist("_x")]) == -1
     assert kvm_geterr(kd) == "bad namelist" + why
     assert pykvm.kvm_native(kd) == 1
-    calls: dict[str, tuple[Any, Any]] = {
+    memory: dict[str, tuple[Any, Any]] = {
         "kvm_walk_pages": (0, lambda: pykvm.kvm_walk_pages(kd, lambda page, closure: 1)),
-        "kvm_getmaxcpu": (-1, lambda: pykvm.kvm_getmaxcpu(kd)),
-        "kvm_getncpus": (-1, lambda: pykvm.kvm_getncpus(kd)),
         "kvm_getpcpu": (-1, lambda: pykvm.kvm_getpcpu(kd, 0)),
         "kvm_dpcpu_setcpu": (-1, lambda: pykvm.kvm_dpcpu_setcpu(kd, 0)),
         "kvm_read_zpcpu": (-1, lambda: pykvm.kvm_read_zpcpu(kd, 0x1000, buf, 4, 0)),
         "kvm_counter_u64_fetch": (0, lambda: pykvm.kvm_counter_u64_fetch(kd, 0x1000)),
+    }
+    if sys.platform == "linux":
+        for name, (result, call) in memory.items():
+            assert call() == result, name
+            assert kvm_geterr(kd) == f"{name}: this handle has no memory, and /proc does not tell"
+        kd.close()
+    monkeypatch.setattr("pykvm.targets.live.can_tell", lambda: False)
+    kd = pykvm.kvm_open2(None, "/dev/null", os.O_RDONLY, errbuf)
+    assert kd is not None
+    calls: dict[str, tuple[Any, Any]] = {
+        **memory,
+        "kvm_getmaxcpu": (-1, lambda: pykvm.kvm_getmaxcpu(kd)),
+        "kvm_getncpus": (-1, lambda: pykvm.kvm_getncpus(kd)),
         "kvm_getswapinfo": (-1, lambda: pykvm.kvm_getswapinfo(kd, 8, 0)),
         "kvm_getcptime": (-1, lambda: pykvm.kvm_getcptime(kd)),
         "kvm_getprocs": (None, lambda: pykvm.kvm_getprocs(kd, 0, 0)),

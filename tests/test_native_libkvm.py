@@ -307,9 +307,14 @@ def test_resolver(lib: NativeLibkvm, tmp_path: Path) -> None:
 
 def test_no_files(lib: NativeLibkvm) -> None:
     kd = lib.kvm_openfiles(None, None, None, k.KVM_NO_FILES, None)
-    assert lib.kvm_getloadavg(kd) == -1
-    assert lib.kvm_geterr(kd) == "kvm_getloadavg: no live kernel to ask"
-    assert lib.kvm_getprocs(kd, 0, 0) is None
+    if sys.platform == "linux":
+        own = lib.kvm_getprocs(kd, k.KERN_PROC_PID, os.getpid()) or []
+        assert [(p.pid, p.ppid, p.uid) for p in own] == [(os.getpid(), os.getppid(), os.geteuid())]
+        assert len(lib.kvm_getloadavg(kd)) == 3
+    else:
+        assert lib.kvm_getloadavg(kd) == -1
+        assert lib.kvm_geterr(kd) == "kvm_getloadavg: no live kernel to ask"
+        assert lib.kvm_getprocs(kd, 0, 0) is None
     lib.kvm_close(kd)
 
 

@@ -47,7 +47,8 @@ def _getproc2(call: Any) -> None:
 def _getfiles(call: Any) -> None:
     kd = handle_of(call)
     size = call.number[2] if call.number[2] >= 0 else None
-    records = pykvm.kvm_getfiles(kd, call.number[0], call.number[1])
+    with noting(call, kd):  # which files are not for this user
+        records = pykvm.kvm_getfiles(kd, call.number[0], call.number[1])
     before = b"" if records is None else kd.target.files_head(kd.parts)
     _records(call, records, kd, size, before)
 

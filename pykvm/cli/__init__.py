@@ -10,12 +10,13 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 import pykvm
-from pykvm.cli import config, dmesg, info, layout, nm, ps, read
+from pykvm.cli import config, dmesg, info, layout, nm, ps, read, top, write
 from pykvm.errors import KvmError
 
 # (name, module): a new subcommand is a file with setup(parser) and run(arguments), and a line here.
 COMMANDS = (
-    ("info", info), ("ps", ps), ("nm", nm), ("read", read), ("dmesg", dmesg), ("layout", layout), ("config", config),
+    ("info", info), ("ps", ps), ("top", top), ("nm", nm), ("read", read), ("write", write), ("dmesg", dmesg),
+    ("layout", layout), ("config", config),
 )  # fmt: skip
 
 
@@ -29,7 +30,7 @@ class Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command: 0, or 1 after one line on stderr."""
-    parser = Parser(prog="pykvm", description="Look into a kernel's memory, in a crash dump.")
+    parser = Parser(prog="pykvm", description="Look into a kernel's memory: of a crash dump, or a system that runs.")
     parser.add_argument("--version", action="version", version=f"pykvm {pykvm.__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, module in COMMANDS:

@@ -8,14 +8,20 @@ import sys
 from datetime import datetime, timezone
 from typing import Any
 
+from pykvm.constants import KVM_NO_FILES
 from pykvm.errors import KvmError
-from pykvm.handle import Kvm
+from pykvm.handle import ERRBUF, Kvm
+from pykvm.open import kvm_openfiles
 
 
 def kernel_flags(parser: argparse.ArgumentParser) -> None:
     """BSD's -M, -N and -W, and --layout."""
     parser.add_argument(
-        "-M", metavar="CORE", dest="core", action="append", help="the dump; once for each part of a split one"
+        "-M",
+        metavar="CORE",
+        dest="core",
+        action="append",
+        help="the dump, once for each part of a split one (default: this system)",
     )
     parser.add_argument("-N", metavar="KERNEL", dest="kernel", help="the kernel file it is of")
     parser.add_argument("-W", metavar="SWAP", dest="swap", help="the swap device's contents")
@@ -36,7 +42,19 @@ def open_kernel(arguments: argparse.Namespace) -> Kvm:
     why = kd.unreadable
     if why is not None:
         kd.close()
-        raise KvmError(f"{arguments.core[0]}: {why}")
+        raise KvmError(f"{arguments.core[0]}: {why}" if arguments.core else why)
+    return kd
+
+
+def open_live(arguments: argparse.Namespace) -> Kvm:
+    """As open_kernel(), for who asks for processes only: without -M the system that runs is asked, as ps(1) does, not
+    its memory."""
+    if arguments.core is not None or arguments.kernel is not None:
+        return open_kernel(arguments)
+    errbuf = bytearray(ERRBUF)
+    kd = kvm_openfiles(None, None, None, KVM_NO_FILES, errbuf)
+    if kd is None:
+        raise KvmError(errbuf.split(b"\0")[0].decode("utf-8", "surrogateescape"))
     return kd
 
 

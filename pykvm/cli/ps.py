@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from pykvm.cli.common import day, json_flag, kernel_flags, open_kernel, put, put_json
+from pykvm.cli.common import day, json_flag, kernel_flags, open_live, put, put_json
 from pykvm.constants import KERN_PROC_KTHREAD
 from pykvm.errors import KvmError
 from pykvm.handle import Kvm
@@ -152,7 +152,7 @@ def run(arguments: argparse.Namespace) -> None:
     names = [name for part in arguments.o or [] for name in part.replace(",", " ").split()]
     chosen = [column(name) for name in names or (USER if arguments.u else THREADS if arguments.threads else PLAIN)]
     wanted = {name: numbers(name, getattr(arguments, name)) for name in FILTERS}
-    with open_kernel(arguments) as kd:
+    with open_live(arguments) as kd:
         kd.message = ""
         everyone = kd.processes(KERN_PROC_KTHREAD)
         warning = kd.message  # of a list that is damaged, while another one is whole

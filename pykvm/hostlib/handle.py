@@ -94,14 +94,10 @@ class NativeKvm:
     def host(self) -> Host | None:
         """Whose structures the records are."""
         if self._host is None:
-            flavour = self.lib.flavour
-            if flavour.system:
-                wide, narrow = HOSTS.get(os.uname().machine, (os.uname().machine,) * 2)
-                word = struct.calcsize("P")
-                machine = wide if word == 8 else narrow
-                self._host = Host(flavour.system, machine, sys.byteorder, word, mmap.PAGESIZE)
-            else:
-                self._host = self._seen()
+            system = self.lib.flavour.system
+            if not system and self._files[0] is None and self._files[1] in (None, os.devnull):
+                system = "Linux" if sys.platform == "linux" else ""  # the running kernel, if pykvm's own asks it
+            self._host = _running(system) if system else self._seen()
         return self._host
 
     def _seen(self) -> Host | None:
@@ -366,3 +362,10 @@ def _of_file(path: Any, core: bool) -> tuple[str | None, str | None]:
         return what.machine, what.byteorder
     finally:
         file.close()
+
+
+def _running(system: str) -> Host:
+    """The system that runs here."""
+    wide, narrow = HOSTS.get(os.uname().machine, (os.uname().machine,) * 2)
+    word = struct.calcsize("P")
+    return Host(system, wide if word == 8 else narrow, sys.byteorder, word, mmap.PAGESIZE)

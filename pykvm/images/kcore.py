@@ -58,6 +58,15 @@ def open_running(flags: int) -> tuple[list[HostFile], Image]:
         raise
 
 
+def again(image: Image) -> Image | None:
+    """The image anew, if its segments are others by now (memory that was added, or taken away); else None."""
+    return None if _table(image.files[0]) == image.header else _image(image.files)
+
+
+def _table(kcore: HostFile) -> tuple[Phdr, ...]:
+    return tuple(p for p in Elf(kcore).segments() if p.type == PT_LOAD)
+
+
 def _open(path: Path, flags: int) -> HostFile:
     try:
         file = HostFile(path, flags)
@@ -89,6 +98,7 @@ def _image(files: Sequence[HostFile]) -> Image:
         Extents(extents),
         machine=elf.machine,
         byteorder=elf.byteorder,
+        header=tuple(p for p in phdrs if p.type == PT_LOAD),
         notes=notes.read(elfcore.note_segments(kcore, phdrs), elf.order),
         live=True,
         linear=[(p.vaddr, p.vaddr + p.memsz - 1, p.paddr) for p in physical],

@@ -66,6 +66,7 @@ class Later:
 
     def __init__(self) -> None:
         self._loads: list[Callable[[], Symbols | None]] = []
+        self._all: list[Callable[[], Symbols | None]] = []
         self._lock = threading.RLock()
         self._loading = False
         self.table: Symbols | None = None  # as far as it was read
@@ -73,10 +74,16 @@ class Later:
     def add(self, load: Callable[[], Symbols | None]) -> None:
         """Where the table comes from. None: it is not to be had, and what was added before counts."""
         self._loads.append(load)
+        self._all.append(load)
 
     def stop(self) -> None:
         """What was not read yet never is."""
-        self._loads = []
+        self._loads = self._all = []
+
+    def again(self) -> None:
+        """The table is read again when it is asked for next."""
+        with self._lock:
+            self._loads = list(self._all)
 
     def get(self) -> Symbols | None:
         """The table; None if there is none."""
@@ -227,6 +234,10 @@ class Symbols(Mapping[str, int]):
             if found is not None:
                 return found
         return None
+
+    def again(self) -> None:
+        """The names of modules are read again when they are asked for next: of a kernel that runs they change."""
+        self._modules.again()
 
     def let_go(self) -> None:
         """The handle is closed: names that were not read yet are not to be had any more."""

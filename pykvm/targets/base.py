@@ -144,6 +144,9 @@ class Target:
         KvmError if it does, but where that is cannot be told. It looks for others with parts.symbols.find only."""
         return None
 
+    def refresh(self, parts: Parts) -> None:
+        """Forget what was read of a kernel that runs, and may have changed."""
+
     def release(self, parts: Parts) -> tuple[str | None, str | None]:
         """(uname -r, the kernel's version text)."""
         return None, None

@@ -12,14 +12,14 @@
 #include <kvm.h>
 #include <nlist.h>
 
-/* -M core -N kernel -W swap [-w]; argv goes on to what follows. */
+/* -M core -N kernel -W swap [-w], or -n: the system that runs, without files; argv goes on to what follows. */
 static inline kvm_t *consumer_open(int *argc, char ***argv)
 {
 	char *core = NULL, *kernel = NULL, *swap = NULL, errbuf[2048];
 	int c, flags = O_RDONLY;
 	kvm_t *kd;
 
-	while ((c = getopt(*argc, *argv, "M:N:W:w")) != -1)
+	while ((c = getopt(*argc, *argv, "M:N:W:wn")) != -1)
 		switch (c) {
 		case 'M':
 			core = optarg;
@@ -33,8 +33,11 @@ static inline kvm_t *consumer_open(int *argc, char ***argv)
 		case 'w':
 			flags = O_RDWR;
 			break;
+		case 'n':
+			flags = (int)KVM_NO_FILES;
+			break;
 		default:
-			errx(2, "usage: [-M core] [-N kernel] [-W swap] [-w]");
+			errx(2, "usage: [-M core] [-N kernel] [-W swap] [-w | -n]");
 		}
 	*argc -= optind;
 	*argv += optind;

@@ -1,4 +1,4 @@
-"""A Linux guest in QEMU whose root is the host's, read-only: tests run programs in it, and look at its RAM from outside.
+"""A Linux guest in QEMU whose root is the host's, read-only: tests run programs in it, and see its RAM from outside.
 
 The kernel is one of Debian's cloud kernels, which have virtiofs built in: no initramfs, no disk. Its memory is a file
 that QEMU shares, a memfd or one of a name.
@@ -116,7 +116,8 @@ class Guest:
             backend = f"memory-backend-file,id=ram,size={self.memory}M,mem-path={self._file},share=on"
         words = f"console=ttyS0 panic=-1 quiet rootfstype=virtiofs root=host ro {append} init={interpreter()}"
         command = [
-            QEMU, "-machine", f"{machine},memory-backend=ram", "-accel", "tcg", "-object", backend, "-m", f"{self.memory}M",
+            QEMU, "-machine", f"{machine},memory-backend=ram", "-accel", "tcg",
+            "-object", backend, "-m", f"{self.memory}M",
             "-smp", str(cpus), "-cpu", "max", "-nodefaults", "-display", "none", "-no-reboot",
             "-chardev", f"file,id=con,path={console}", "-serial", "chardev:con",
             "-chardev", f"socket,id=fs,path={fs}", "-device", "vhost-user-fs-pci,chardev=fs,tag=host",
@@ -237,7 +238,7 @@ class Guest:
             return self._file
         assert self._qemu is not None
         for fd in Path(f"/proc/{self._qemu.pid}/fd").iterdir():
-            if "memfd:memory-backend-memfd" in os.readlink(fd):
+            if "memfd:memory-backend-memfd" in str(fd.readlink()):
                 return fd
         raise RuntimeError("QEMU has no memfd of the guest's memory")
 

@@ -38,9 +38,9 @@ def mount_all() -> None:
 
 def port() -> str:
     """The device of the port that the host speaks through."""
-    for name in os.listdir("/sys/class/virtio-ports"):
-        if pathlib.Path(f"/sys/class/virtio-ports/{name}/name").read_text().strip() == PORT:
-            return f"/dev/{name}"
+    for path in pathlib.Path("/sys/class/virtio-ports").iterdir():
+        if (path / "name").read_text().strip() == PORT:
+            return f"/dev/{path.name}"
     raise SystemExit(f"no virtio-serial port {PORT}")
 
 
@@ -59,7 +59,7 @@ def serve(request: dict[str, Any]) -> dict[str, Any]:
             timeout=request.get("timeout"),
             env={**ENVIRONMENT, **(request.get("env") or {})},
             cwd=request.get("cwd") or "/",
-            preexec_fn=become,  # noqa: PLW1509
+            preexec_fn=become,
             check=False,
         )
     except subprocess.TimeoutExpired as e:
@@ -97,9 +97,7 @@ def main() -> None:
         *whole, buffer = buffer.split(b"\n")
         for line in whole:
             request = json.loads(line)
-            threading.Thread(
-                target=lambda r=request: answer({"id": r["id"], **serve(r)}), daemon=True
-            ).start()
+            threading.Thread(target=lambda r=request: answer({"id": r["id"], **serve(r)}), daemon=True).start()
 
 
 if __name__ == "__main__":

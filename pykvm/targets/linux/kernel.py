@@ -69,6 +69,10 @@ class Linux(Target):
         if self._quiet is not None:
             self._quiet.detach()
 
+    def refresh(self, parts: Parts) -> None:
+        self._quiet = self._waits = None
+        self._all_types = self._with_modules(parts)
+
     def own_symbols(self, memory: Memory, image: Image) -> Symbols | None:
         found = carried.symbols(self, image)
         image.release()
@@ -85,7 +89,12 @@ class Linux(Target):
         carried.complete(self, parts.image, parts.symbols)
         self.types = KernelTypes(parts, self.pointer_size, self.byteorder)
         self.types.update(layout.builtin("kinfo_proc2"))
-        self._all_types = AllTypes(self.types, parts, lambda: Looks(self, parts, self.types).btf_modules())
+        self._all_types = self._with_modules(parts)
+
+    def _with_modules(self, parts: Parts) -> AllTypes:
+        types = self.types
+        assert isinstance(types, KernelTypes)
+        return AllTypes(types, parts, lambda: Looks(self, parts, types).btf_modules())
 
     def release(self, parts: Parts) -> tuple[str | None, str | None]:
         return self.vmcoreinfo.text("OSRELEASE"), facts.uts(self, parts).get("version")

@@ -1,61 +1,91 @@
-"""Open files by /proc/PID/fd and fdinfo."""
+"""Open files by /proc/PID/fd and fdinfo: seq_show() of fs/proc/fd.c."""
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+import re
+from typing import TYPE_CHECKING, NamedTuple
 
+from pykvm.errors import KvmError
 from pykvm.records import FileRecord, text
-from pykvm.types.layout import Struct, from_json
+from pykvm.targets.common import pack as packing
+from pykvm.targets.linux.procfs.tree import OURS, numbers, short
+from pykvm.types.layout import Types, from_json
 
 if TYPE_CHECKING:
     from pykvm.targets.linux.procfs.target import ProcFs
 
-O_CLOEXEC = 0o2000000  # of the descriptor, not of the file
-# What /proc tells of a struct file, by the names that the members have there.
-FILE = {"file": {"size": 16, "fields": {"f_pos": [0, 8, "loff_t"], "f_flags": [8, 4, "unsigned int"]}}}
+# What fdinfo tells of a struct file, by the names that the members have there.
+LAYOUT = {"file": {"size": 16, "fields": {"f_pos": [0, 8, "long long"], "f_flags": [8, 4, "unsigned int"]}}}
+POSITION = re.compile(rb"^pos:\s+(-?\d{1,20})\nflags:\s+([0-7]{1,11})\n")
+O_CLOEXEC = os.O_CLOEXEC  # of the descriptor; struct file has it no more since Linux 5.13
+TRIES = 5
 
 
-def structure() -> Struct:
+class Opened(NamedTuple):
+    """A descriptor of a process."""
+
+    pid: int
+    fd: int
+    path: str
+    f_pos: int
+    f_flags: int
+
+
+def structures() -> Types:
     """Of the records."""
-    return from_json(FILE, "/proc/PID/fdinfo").struct("file")
+    return from_json(LAYOUT, "/proc/PID/fdinfo")
 
 
 def getfiles(target: ProcFs) -> list[FileRecord]:
-    """One record for each descriptor of each process whose descriptors are for this user to see."""
-    layout = structure()
-    rows = [row for pid in target.proc.numbers() for row in _of(target, pid)]
-    buf = bytearray(len(rows) * layout.size)
-    found = []
-    for i, (pid, fd, path, position, flags) in enumerate(rows):
-        base = i * layout.size
-        for member, value in (("f_pos", position), ("f_flags", flags)):
-            field = layout.field(member)
-            at = base + field.offset
-            value &= (1 << 8 * field.size) - 1
-            buf[at : at + field.size] = value.to_bytes(field.size, target.host_order)
-        found.append(FileRecord(layout, buf, base, target.byteorder, 0, pid, fd, path))
-    return found
-
-
-def _of(target: ProcFs, pid: int) -> list[tuple[int, int, str, int, int]]:
-    found = []
-    for fd in target.proc.numbers(str(pid), "fd"):
+    """One record for each descriptor, by process and number, of processes that this user may trace. If there are
+    others, the handle's message says of how many."""
+    tree = target.tree
+    rows: list[Opened] = []
+    hidden, own = 0, tree.own()
+    for pid in tree.processes():
         try:
-            path = os.readlink(os.fsencode(f"{target.proc.root}/{pid}/fd/{fd}"))  # noqa: PTH115 - names are bytes
-        except OSError:
-            continue
-        told: dict[str, Any] = {}
-        for line in (target.proc.read(str(pid), "fdinfo", str(fd)) or b"").split(b"\n"):
-            key, _, value = line.partition(b":")
-            told.setdefault(key.decode("ascii", "replace"), value.strip())
-        position, flags = _number(told.get("pos"), 10), _number(told.get("flags"), 8)
-        found.append((pid, fd, text(path), position, flags & ~O_CLOEXEC))
-    return found
+            with tree.process(pid) as at:  # which this program has open for the while only
+                rows += (row for row in _of(pid, at) if pid != own or row.fd != at)
+        except PermissionError:
+            hidden += 1
+        except OSError as e:
+            tree.left_out(pid, e)
+    if hidden:
+        whose = f"{hidden} process{'es' if hidden > 1 else ''}"
+        target.note(KvmError(f"kvm_getfiles: the files of {whose} are not for this user to see", soft=True))
+    layout = target.types.struct("file")
+    columns = {member: [getattr(row, member) for row in rows] for member in ("f_pos", "f_flags")}
+    buf = packing.pack(columns, layout, target.order)
+    return [
+        FileRecord(layout, buf, i * layout.size, target.byteorder, None, row.pid, row.fd, row.path)
+        for i, row in enumerate(rows)
+    ]
 
 
-def _number(word: bytes | None, base: int) -> int:
-    try:
-        return int(word or b"0", base)
-    except ValueError:
-        return 0
+def _of(pid: int, at: int) -> list[Opened]:
+    """The descriptors of a process; OSError if it has ended, or they are not for this user."""
+    found = [_one(pid, fd, at) for fd in numbers("fd", at)]
+    return [row for row in found if row is not None]
+
+
+def _one(pid: int, fd: int, at: int) -> Opened | None:
+    """A descriptor: its path and what else is of the same file; None if it was closed meanwhile.
+    PermissionError if it is not for this user."""
+    path = None
+    for _ in range(TRIES):
+        try:
+            before = os.readlink(b"fd/%d" % fd, dir_fd=at)
+            told = POSITION.match(short(f"fdinfo/{fd}", at))
+            path = os.readlink(b"fd/%d" % fd, dir_fd=at)
+        except PermissionError:
+            raise
+        except OSError as e:
+            if e.errno in OURS:
+                raise
+            return None
+        if path == before:
+            break
+    if path is None or told is None:
+        return None
+    return Opened(pid, fd, text(path), int(told[1]), int(told[2], 8) & ~O_CLOEXEC)

@@ -1,129 +1,121 @@
-"""What the files of /proc/PID say (proc(5); fs/proc/array.c, do_task_stat() and proc_pid_status())."""
+"""What the files of /proc/PID say: proc(5); do_task_stat() and proc_pid_status() of fs/proc/array.c.
+
+Nothing is made of what does not look as the kernel writes it: a file may be cut short, or not be the kernel's (lxcfs).
+"""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
-from typing import Any, NamedTuple
+import re
+from typing import NamedTuple
 
-MAX_FILE = 1 << 20  # of stat and status, which have one line, and some sixty
-MAX_GROUPS = 65536
-MAX_NUMBER = 1 << 64
-
-Row = dict[str, Any]
-
-
-class Proc:
-    """A directory like /proc: whoever tests may have made it."""
-
-    def __init__(self, root: str = "/proc") -> None:
-        self.root = root
-
-    def read(self, *names: str, limit: int = MAX_FILE) -> bytes | None:
-        """A file's contents; None if it is not there (any more), or not for this user."""
-        try:
-            fd = os.open("/".join((self.root, *names)), os.O_RDONLY | os.O_CLOEXEC)
-        except (OSError, ValueError):
-            return None
-        try:
-            parts = []
-            while limit > 0:
-                part = os.read(fd, min(limit, 1 << 16))
-                if not part:
-                    break
-                parts.append(part)
-                limit -= len(part)
-            return b"".join(parts)
-        except OSError:
-            return None
-        finally:
-            os.close(fd)
-
-    def numbers(self, *names: str) -> list[int]:
-        """The entries of a directory that are numbers, in order."""
-        try:
-            found = os.listdir("/".join((self.root, *names)))  # noqa: PTH208 - only the names
-        except OSError:
-            return []
-        return sorted(int(name) for name in found if name.isascii() and name.isdecimal() and len(name) < 20)
-
-
-# The fields of stat behind the name, from the third (state) on.
-STAT = (
-    "ppid pgid sid tty_nr tpgid flags minflt cminflt majflt cmajflt utime stime cutime cstime priority nice threads "
-    "itrealvalue starttime vsize rss rsslim startcode endcode startstack kstkesp kstkeip signal blocked sigignore "
-    "sigcatch wchan nswap cnswap exit_signal processor rt_priority policy delayacct guest_time cguest_time start_data "
-    "end_data start_brk arg_start arg_end env_start env_end exit_code"
+# The fields of stat behind the letter of the state, which is its third; to Linux 3.5, which added the last.
+FIELDS = (
+    "ppid pgrp session tty_nr tpgid flags minflt cminflt majflt cmajflt utime stime cutime cstime priority nice "
+    "threads itrealvalue starttime vsize rss rsslim startcode endcode startstack kstkesp kstkeip signal blocked "
+    "sigignore sigcatch wchan nswap cnswap exit_signal processor rt_priority policy delayacct guest_time cguest_time "
+    "start_data end_data start_brk arg_start arg_end env_start env_end exit_code"
 ).split()
+NEEDED = FIELDS.index("rsslim") + 1
+STARTTIME = FIELDS.index("starttime")
+FLAGS = FIELDS.index("flags")
+WIDEST = 20  # digits of a number of 64 bits
+MAX_GROUPS = 65536  # NGROUPS_MAX
+
+PID = re.compile(rb"(\d{1,10}) \(")
+NUMBERS = re.compile(rb"([A-Za-z])((?: -?\d{1,%d}){%d,99})\n?" % (WIDEST, NEEDED))
+# Names have no newlines in status, where they are escaped: no line can be made up by a name.
+IDS = re.compile(rb"\nUid:" + rb"\s+(\d{1,10})" * 4 + rb"\nGid:" + rb"\s+(\d{1,10})" * 4 + rb"\n")
+LEADER = re.compile(rb"\nTgid:\s+(\d{1,10})\n")
+# Sets of signals, of which MIPS has 128.
+SIGNALS = (b"SigPnd", b"ShdPnd", b"SigBlk", b"SigIgn", b"SigCgt")
+SETS = re.compile(b"".join(rb"\n%b:\s+([\da-f]{8,32})" % key for key in SIGNALS) + rb"\n")
+GROUPS = re.compile(rb"\nGroups:([\d \t]*)\n")
 
 
-def stat(raw: bytes) -> Row | None:
-    """The fields of /proc/PID/stat by name, with `pid`, `comm` (bytes) and `letter`; None if it makes no sense. A name
-    may have blanks and parentheses: it ends at the last one."""
-    start, end = raw.find(b" ("), raw.rfind(b") ")
-    words = raw[end + 2 :].split()
-    if start < 0 or end < start or len(words) < 22 or len(words[0]) != 1:
+class Stat(NamedTuple):
+    """A line of stat; words: FIELDS, as they are there, as many as there are."""
+
+    pid: int
+    name: bytes
+    letter: str
+    words: list[bytes]
+
+    @property
+    def began(self) -> int:
+        """When, in the clock's ticks since boot: with the number, what tells processes apart."""
+        return int(self.words[STARTTIME])
+
+    @property
+    def flags(self) -> int:
+        """The task's PF_*."""
+        return int(self.words[FLAGS])
+
+
+def stat(raw: bytes) -> Stat | None:
+    """None if it makes no sense. A name may have blanks, parentheses and newlines: it ends at the last of them."""
+    first, end = PID.match(raw), raw.rfind(b") ")
+    if first is None or end < first.end():
         return None
-    try:
-        row: Row = {name: _number(word) for name, word in zip(STAT, words[1:], strict=False)}
-        row["pid"] = _number(raw[:start])
-    except ValueError:
+    rest = NUMBERS.fullmatch(raw, end + 2)
+    if rest is None:
         return None
-    row["comm"] = raw[start + 2 : end]
-    row["letter"] = words[0].decode("ascii", "replace")
-    return row
-
-
-def _number(word: bytes) -> int:
-    value = int(word)
-    if not -MAX_NUMBER < value < MAX_NUMBER:
-        raise ValueError
-    return value
+    return Stat(int(first[1]), raw[first.end() : end], rest[1].decode(), rest[2].split())
 
 
 class Ids(NamedTuple):
-    """The real, effective, saved and file system id."""
+    """A user's and a group's numbers of a process."""
 
-    real: int
-    effective: int
-    saved: int
-    fs: int
-
-
-def status(raw: bytes) -> dict[str, Any]:
-    """What /proc/PID/status says, by its words, as far as it makes sense."""
-    found: dict[str, Any] = {}
-    for line in raw.split(b"\n"):
-        key, colon, value = line.partition(b":")
-        name = key.decode("ascii", "replace")
-        how = KEYS.get(name)
-        if colon and how is not None:
-            try:
-                found[name] = how(value)
-            except (ValueError, TypeError, IndexError):
-                continue
-    return found
+    ruid: int
+    uid: int
+    svuid: int
+    rgid: int
+    gid: int
+    svgid: int
 
 
-def _ids(value: bytes) -> Ids:
-    return Ids(*(_number(word) for word in value.split()))
+def ids(status: bytes) -> Ids | None:
+    """Of status; None if it does not tell."""
+    found = IDS.search(status)
+    return None if found is None else Ids(*map(int, found.group(1, 2, 3, 5, 6, 7)))
 
 
-def _groups(value: bytes) -> list[int]:
-    return [_number(word) for word in value.split()[:MAX_GROUPS]]
+def leader(status: bytes) -> int | None:
+    """The number of the process that it is the status of, or of a thread of which."""
+    found = LEADER.search(status)
+    return None if found is None else int(found[1])
 
 
-def _kilobytes(value: bytes) -> int:
-    return _number(value.split()[0])
+def groups(status: bytes) -> list[int] | None:
+    """The supplementary groups."""
+    found = GROUPS.search(status)
+    words = [] if found is None else found[1].split()
+    if found is None or len(words) > MAX_GROUPS or any(len(word) > 10 for word in words):
+        return None
+    return [int(word) for word in words]
 
 
-def _mask(value: bytes) -> int:
-    return int(value.strip()[-16:], 16)
+def count(key: str) -> re.Pattern[bytes]:
+    """Finds a number in status, or one of kilobytes."""
+    return re.compile(rb"\n%b:\s+(\d{1,%d})(?: kB)?\n" % (key.encode(), WIDEST))
 
 
-KEYS: dict[str, Callable[[bytes], Any]] = {
-    "Uid": _ids, "Gid": _ids, "Groups": _groups,
-    "VmHWM": _kilobytes, "VmData": _kilobytes, "VmStk": _kilobytes, "VmExe": _kilobytes,
-    "SigPnd": _mask, "ShdPnd": _mask, "SigBlk": _mask, "SigIgn": _mask, "SigCgt": _mask,
-    "voluntary_ctxt_switches": _kilobytes, "nonvoluntary_ctxt_switches": _kilobytes,
-}  # fmt: skip
+class Signals(NamedTuple):
+    """Sets of signals: bit n - 1 is signal n."""
+
+    pending: int
+    shared: int
+    sigmask: int
+    sigignore: int
+    sigcatch: int
+
+
+def signals(status: bytes) -> Signals | None:
+    """Of status; None if it does not tell."""
+    found = SETS.search(status)
+    return None if found is None else Signals(*(int(word, 16) for word in found.groups()))
+
+
+def value(pattern: re.Pattern[bytes], status: bytes) -> int | None:
+    """What is found; None if it is not there."""
+    found = pattern.search(status)
+    return None if found is None else int(found[1])

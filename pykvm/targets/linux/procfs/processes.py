@@ -1,41 +1,28 @@
-"""Processes by /proc, in the records that the same processes have by the kernel's memory (linux/procs).
-
-Times are of the clock's ticks here, not nanoseconds; addresses, and what is told to a process's owner only, are not
-known. A process that ends while it is read is left out.
-"""
+"""The list of processes: each that stat and status tell of; kvm_getproc2(3)'s choice of them; their records."""
 
 from __future__ import annotations
 
 import os
-import time
-from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from pykvm.errors import KvmError
-from pykvm.records import ProcessRecord, text
-from pykvm.targets.base import Parts, Thread
-from pykvm.targets.common import batch, kinfo2, select
+from pykvm import constants as k
+from pykvm.records import ProcessRecord
+from pykvm.targets.base import Parts
+from pykvm.targets.common import kinfo2, select
 from pykvm.targets.common import pack as packing
 from pykvm.targets.common.record import Records, RowRecord
-from pykvm.targets.common.vectors import limited
-from pykvm.targets.linux.procfs import parse
-from pykvm.targets.linux.procfs.parse import Row
+from pykvm.targets.linux.procfs import parse, single
+from pykvm.targets.linux.procfs.batch import Batch
+from pykvm.targets.linux.procfs.parse import Ids, Stat
+from pykvm.targets.linux.procfs.tree import PLACE, Tree, short
+from pykvm.targets.linux.procs.kinfo import PRIORITIES
 from pykvm.targets.linux.procs.neutral import PF_KTHREAD
 
 if TYPE_CHECKING:
     from pykvm.targets.linux.procfs.target import ProcFs
 
-NSEC = 10**9
-TICK = os.sysconf("SC_CLK_TCK")
-PAGE = os.sysconf("SC_PAGE_SIZE")
-# The letters of /proc that ps(1) of BSD does not have: traced, dead, parked.
-LETTERS = {"t": "T", "X": "Z", "x": "Z", "P": "I", "K": "D", "W": "D"}
-COMM = 15  # bytes of task_struct's comm: /proc tells the longer names of kernel threads
-MAX_PRIO = 100  # MAX_RT_PRIO: what a priority in stat is less than in the kernel
-SIGNALS = 0xFFFFFFFF  # the first 32 of Linux's 64
-MAX_VECTOR = 8 << 20
-
+PID_MAX_LIMIT = 1 << 22
 # kinfo_proc2's members beside kinfo2.SHARED, as linux/procs/kinfo.py has them.
 MEMBERS = {
     "p_siglist": "siglist", "p_sigmask": "sigmask", "p_sigignore": "sigignore", "p_sigcatch": "sigcatch",
@@ -44,20 +31,31 @@ MEMBERS = {
 }  # fmt: skip
 
 
-class Batch(batch.Batch["ProcFs"]):
-    """Some processes; of columns that /proc does not have every value is None."""
-
-    def __getitem__(self, name: str) -> Sequence[Any]:
-        found = self.known.get(name)
-        return [None] * len(self) if found is None else found
-
-
 class Listed(Records[Batch]):
-    """Records of one list."""
+    """Records of one list. What has files of its own (single.LATER) is read for each when it is asked for first: all
+    of them would cost several times more than the list."""
+
+    def __init__(self, batch: Batch) -> None:
+        super().__init__(batch, kinfo2.structure(batch.target))
+        self._waits: dict[int, str | None] = {}
+        self._filled: set[int] = set()
 
     def pack(self) -> bytearray:
-        found = kinfo2.columns(self.batch, self.layout, MEMBERS, ("prio", "prio"))
-        return packing.pack(found, self.layout, self.batch.read.order)
+        return kinfo2.pack(self.batch, kinfo2.columns(self.batch, self.layout, MEMBERS, PRIORITIES), self.layout)
+
+    def wait(self, index: int) -> str | None:
+        """The function of the kernel that a process waits in."""
+        if index not in self._waits:
+            self._waits[index] = single.wait(self.batch.target, self.batch["told"][index])
+        return self._waits[index]
+
+    def fill(self, index: int) -> None:
+        """Put into a record what is found later."""
+        if index not in self._filled:
+            found = single.later(self.batch.target, self.batch["told"][index], self.batch["threads"][index])
+            found["p_wmesg"] = self._waits.setdefault(index, found["p_wmesg"])
+            packing.put(self.buf, index * self.layout.size, self.layout, self.batch.read.order, found)
+            self._filled.add(index)
 
 
 class LiveProcess(RowRecord):
@@ -68,146 +66,63 @@ class LiveProcess(RowRecord):
     wchan = None  # an address, which /proc does not tell
     _records: Listed
 
+    def __getattr__(self, name: str) -> Any:
+        if name in single.LATER:
+            self._records.fill(self._index)
+        return super().__getattr__(name)
+
     @property
     def wmesg(self) -> str | None:
-        """The function of the kernel that the process waits in; told to who may trace it."""
-        target, pid = self._records.batch.target, self._records.batch["pid"][self._index]
-        return wait_channel(target, self, str(pid))
+        """The function of the kernel that the process waits in; None also where that is not for this user."""
+        return self._records.wait(self._index)
 
+    @property
+    def told(self) -> Stat:
+        """What stat said."""
+        found: Stat = self._records.batch["told"][self._index]
+        return found
 
-def rows(target: ProcFs) -> list[Row]:
-    """All processes, in the order of their numbers."""
-    found = []
-    for pid in target.proc.numbers():
-        row = one(target, str(pid))
-        if row is not None and row["pid"] == pid:
-            found.append(row)
-    return found
-
-
-def one(target: ProcFs, *names: str) -> Row | None:
-    """A process, or a thread: its stat, and what its status says."""
-    raw = target.proc.read(*names, "stat")
-    row = None if raw is None else parse.stat(raw)
-    raw = target.proc.read(*names, "status")
-    if row is None or raw is None:
-        return None
-    row["status"] = parse.status(raw)
-    return row
-
-
-def columns(all_rows: Sequence[Row]) -> dict[str, list[Any]]:
-    """The columns of the records."""
-    boot = time.clock_gettime_ns(time.CLOCK_REALTIME) - time.clock_gettime_ns(time.CLOCK_BOOTTIME)
-    groups = {row["pid"]: (row["pgid"], row["sid"]) for row in all_rows}
-    jobs = Counter(
-        row["pgid"]
-        for row in all_rows
-        if row["letter"] not in "XZ"
-        and (parent := groups.get(row["ppid"])) is not None
-        and parent[0] != row["pgid"]
-        and parent[1] == row["sid"]
-    )
-    made = [_columns(row, boot, jobs) for row in all_rows]
-    return {name: [values[name] for values in made] for name in made[0]} if made else {"pid": []}
-
-
-def _columns(row: Row, boot: int, jobs: Counter[int]) -> dict[str, Any]:
-    told = row["status"]
-    uid, gid = told.get("Uid"), told.get("Gid")
-    own = row["flags"] & PF_KTHREAD == 0 and row["letter"] not in "XZ"  # has memory of its own
-
-    def pages(name: str) -> int | None:
-        """A size of its memory, of kilobytes."""
-        return told[name] * 1024 // PAGE if name in told else None if own else 0
-
-    def ticks(*names: str) -> int:
-        return int(sum(max(0, row[name]) for name in names) * NSEC // TICK)
-
-    def mask(*names: str) -> int | None:
-        value = 0
-        for name in names:
-            if name not in told:
-                return None
-            value |= told[name]
-        return value & SIGNALS
-
-    single = row["threads"] == 1  # counts of switches are of one thread each
-    start = ticks("starttime") + boot
-    utime, stime = ticks("utime"), ticks("stime")
-    return {
-        "pid": row["pid"], "ppid": row["ppid"], "pgid": row["pgid"], "sid": row["sid"],
-        "uid": uid and uid.effective, "ruid": uid and uid.real, "svuid": uid and uid.saved,
-        "gid": gid and gid.effective, "rgid": gid and gid.real, "svgid": gid and gid.saved,
-        "groups": told.get("Groups"),
-        "comm": text(row["comm"]), "raw_comm": row["comm"][:COMM],
-        "stat": LETTERS.get(row["letter"], row["letter"]),
-        "flags": row["flags"], "nice": row["nice"], "threads": row["threads"], "prio": row["priority"] + MAX_PRIO,
-        "tdev": row["tty_nr"] & 0xFFFFFFFF or None, "tpgid": row["tpgid"] if row["tpgid"] >= 0 else None,
-        "eflag": (kinfo2.EPROC_CTTY if row["tty_nr"] else 0)
-        | (kinfo2.EPROC_SLEADER if row["sid"] == row["pid"] else 0),
-        "jobc": jobs[row["pgid"]], "exit_signal": row.get("exit_signal"), "starttime": row["starttime"],
-        "start_ns": start, "utime_ns": utime, "stime_ns": stime, "rtime_ns": utime + stime,
-        "ctime_ns": ticks("cutime", "cstime"),
-        "start_time": start / NSEC, "utime": utime / NSEC, "stime": stime / NSEC,
-        "pages": max(0, row["rss"]), "rssize": max(0, row["rss"]) * PAGE, "maxrss": told.get("VmHWM"),
-        "tsize": pages("VmExe"), "dsize": pages("VmData"), "ssize": pages("VmStk"),
-        "rlim_rss": row["rsslim"] if own else None, "minflt": row["minflt"], "majflt": row["majflt"],
-        "nvcsw": told.get("voluntary_ctxt_switches") if single else None,
-        "nivcsw": told.get("nonvoluntary_ctxt_switches") if single else None,
-        "siglist": mask("SigPnd", "ShdPnd"), "sigmask": mask("SigBlk"),
-        "sigignore": mask("SigIgn"), "sigcatch": mask("SigCgt"),
-    }  # fmt: skip
+    def __bytes__(self) -> bytes:
+        self._records.fill(self._index)
+        return super().__bytes__()
 
 
 def getproc2(target: ProcFs, parts: Parts, op: int, arg: int, elemsize: int | None) -> list[ProcessRecord]:
-    """kvm_getproc2(3)."""
+    """One record a process, in the order of their numbers."""
     select.check("kvm_getproc2", op, elemsize)
-    whole = Batch(target, parts, columns(rows(target)))
-    records = Listed(whole.choose(select.places(whole, op, arg, "flags", PF_KTHREAD)), kinfo2.structure(target))
-    return [LiveProcess(records, i, elemsize) for i in range(len(records.batch))]
+    if op == k.KERN_PROC_PID:
+        batch = read(target, parts, [arg] if 0 < arg <= PID_MAX_LIMIT else [])
+        batch.alone = lambda: everyone(target, parts)
+    else:
+        batch = everyone(target, parts)
+        batch = batch.choose(select.places(batch, op, arg, "flags", PF_KTHREAD))
+    records = Listed(batch)
+    return [LiveProcess(records, i, elemsize) for i in range(len(batch))]
 
 
-def same(target: ProcFs, record: ProcessRecord) -> bool:
-    """Whether the process of a record is still there: a number may be another's by now."""
-    raw = target.proc.read(str(record.pid), "stat")
-    row = None if raw is None else parse.stat(raw)
-    if row is None:
-        return False
-    return not isinstance(record, LiveProcess) or row["starttime"] == record._records.batch["starttime"][record._index]
+def everyone(target: ProcFs, parts: Parts) -> Batch:
+    """All processes that are for this user to see. KvmError if the directory cannot be read."""
+    return read(target, parts, target.tree.processes())
 
 
-def arguments(target: ProcFs, record: ProcessRecord, environment: bool, nchr: int) -> list[bytes] | None:
-    """The strings; None for a process that has none. KvmError if it has ended, or its environment is not for this
-    user."""
-    name = "environ" if environment else "cmdline"
-    raw = target.proc.read(str(record.pid), name, limit=MAX_VECTOR)
-    if not same(target, record):
-        raise KvmError(f"process {record.pid} has ended")
-    if raw is None:
-        raise KvmError(f"process {record.pid}: {target.proc.root}/{record.pid}/{name} is not for this user to read")
-    return limited(raw.removesuffix(b"\0").split(b"\0"), nchr) if raw else None
+def read(target: ProcFs, parts: Parts, pids: Sequence[int]) -> Batch:
+    """These, without those that end meanwhile."""
+    rows = [row for pid in pids if (row := one(target.tree, pid)) is not None]
+    return Batch.of(target, parts, rows, target.boot())
 
 
-def threads(target: ProcFs, record: ProcessRecord) -> list[Thread]:
-    """The threads of a process."""
-    pid = str(record.pid)
-    found = []
-    for tid in target.proc.numbers(pid, "task"):
-        raw = target.proc.read(pid, "task", str(tid), "stat")
-        row = None if raw is None else parse.stat(raw)
-        if row is not None:
-            letter = str(LETTERS.get(row["letter"], row["letter"]))
-            wait = wait_channel(target, record, pid, "task", str(tid))
-            found.append(Thread(tid, text(row["comm"]), letter, wait, None, None))
-    if not found or not same(target, record):
-        raise KvmError(f"process {record.pid} has ended")
-    return found
-
-
-def wait_channel(target: ProcFs, record: ProcessRecord, *names: str) -> str | None:
-    """The function that a process, or a thread of it, waits in; None if it runs, has ended, or it is not told."""
-    raw = target.proc.read(*names, "wchan", limit=256)
-    if raw is None or raw in (b"", b"0") or not same(target, record):
+def one(tree: Tree, pid: int) -> tuple[Stat, Ids, bytes] | None:
+    """A process; None if it has ended, is not for this user (hidepid), or no process is called so, but a thread."""
+    try:
+        at = os.open(f"{tree.root}/{pid}", PLACE)
+        try:
+            raw, status = short("stat", at), short("status", at)
+        finally:
+            os.close(at)
+    except OSError as e:
+        tree.left_out(pid, e)
         return None
-    return text(raw)
+    told, ids = parse.stat(raw), parse.ids(status)
+    if told is None or ids is None or told.pid != pid or parse.leader(status) != pid:
+        return None
+    return told, ids, status

@@ -3,51 +3,77 @@
 from __future__ import annotations
 
 import os
-import re
+import struct
 import sys
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from pykvm.errors import KvmError
-from pykvm.records import FileRecord, KvmSwap, ProcessRecord, text
+from pykvm.native import HOSTS
+from pykvm.records import FileRecord, KvmSwap, ProcessRecord
 from pykvm.targets.base import Parts, Target, Thread
 from pykvm.targets.common import kinfo2
-from pykvm.targets.linux.procfs import files, processes
-from pykvm.targets.linux.procfs.parse import Proc
+from pykvm.targets.linux.procfs import figures, files, processes, single
+from pykvm.targets.linux.procfs.batch import PAGE
+from pykvm.targets.linux.procfs.tree import Tree
+from pykvm.types import layout
 from pykvm.types.layout import Struct
 
 if TYPE_CHECKING:
     from pykvm.memory import Memory
 
-ESCAPE = re.compile(rb"\\([0-7]{3})")  # how /proc/swaps spells blanks
-CPU = "/sys/devices/system/cpu"
-
 
 class ProcFs(Target):
-    """Linux by /proc."""
+    """Linux by /proc: by `root`, for who tests."""
 
     system = "Linux"
-    pointer_size = 8  # of the records, whatever the host's: a kinfo_proc2 is nobody's in particular
+    page_size = PAGE
 
     def __init__(self, root: str = "/proc") -> None:
         super().__init__()
-        self.proc = Proc(root)
-        self.host_order: Literal["little", "big"] = sys.byteorder
+        self.tree: Tree = Tree(root)
         self.byteorder = sys.byteorder
-        self.machine = os.uname().machine
-        self.page_size = processes.PAGE
+        self.machine, self.pointer_size = _machine(os.uname().machine)
+        self.types = layout.builtin("kinfo_proc2")
+        self.types.update(files.structures())
+        self._boot: int | None = None
+        self._memory: Memory | None = None
 
-    @staticmethod
-    def opened(memory: Memory) -> tuple[ProcFs, Parts]:
-        """The target, and what it works with; KvmError if there is no /proc."""
-        target = ProcFs()
-        if target.proc.read("self", "stat") is None:
-            raise KvmError("/proc is not mounted: there is no live kernel to ask")
+    @classmethod
+    def opened(cls, memory: Memory, root: str = "/proc") -> tuple[ProcFs, Parts]:
+        """The target, and what it works with, for a handle; KvmError if there is no /proc."""
+        target = cls(root)
+        if not target.tree.mounted:
+            raise KvmError(f"{root} is not mounted: there is no live kernel to ask")
+        target._memory = memory
         nothing: Any = None
         return target, Parts(memory, nothing, nothing)
+
+    def let_go(self) -> None:
+        super().let_go()
+        self.tree.close()
+        self._memory = None
+
+    def note(self, error: KvmError) -> None:
+        """Keep a message with the handle of what has not failed."""
+        if self._memory is not None:
+            self._memory.note(error)
+
+    def boot(self) -> int:
+        """figures.boot(), which stays the same until the clock is set."""
+        now = figures.boot()
+        if self._boot is None or abs(now - self._boot) > figures.MILLI:
+            self._boot = now
+        return self._boot
+
+    def lacks(self, what: str) -> KvmError:
+        return KvmError(f"{what}: this handle has no memory, and {self.tree.root} does not tell")
 
     def release(self, parts: Parts) -> tuple[str | None, str | None]:
         name = os.uname()
         return name.release, name.version
+
+    def facts(self, parts: Parts) -> dict[str, Any]:
+        return figures.facts(self)
 
     copies = {"kinfo_proc2": kinfo2.COPIES}
 
@@ -55,54 +81,46 @@ class ProcFs(Target):
         return kinfo2.structure(self)
 
     def getprocs(self, parts: Parts, op: int, arg: int) -> list[ProcessRecord]:
+        """Linux has no kinfo_proc: its records are kinfo_proc2."""
         return self.getproc2(parts, op, arg, None)
 
     def getproc2(self, parts: Parts, op: int, arg: int, elemsize: int | None) -> list[ProcessRecord]:
         return processes.getproc2(self, parts, op, arg, elemsize)
 
     def arguments(self, parts: Parts, record: ProcessRecord, environment: bool, nchr: int) -> list[bytes] | None:
-        return processes.arguments(self, record, environment, nchr)
+        return single.arguments(self, record, environment, nchr)
 
     def threads(self, parts: Parts, record: ProcessRecord) -> list[Thread]:
-        return processes.threads(self, record)
+        return single.threads(self, record)
 
     def getfiles(self, parts: Parts, op: int, arg: int) -> list[FileRecord]:
+        """The open files of all processes; op and arg select nothing."""
         return files.getfiles(self)
 
     def loadavg(self, parts: Parts) -> list[float]:
-        words = (self.proc.read("loadavg") or b"").split()[:3]
-        try:
-            return [float(word) for word in words]
-        except ValueError as e:
-            raise KvmError(f"can't read {self.proc.root}/loadavg: {e}") from e
+        return figures.loadavg(self.tree)
 
     def maxcpu(self, parts: Parts) -> int:
-        """CPUs that may ever be there: the last number of the list, and one."""
-        raw = Proc(CPU).read("possible") or b"0"
-        return int(re.split(rb"[-,]", raw.strip())[-1] or 0) + 1
+        """One more than the number of the last CPU that there may ever be."""
+        return max(figures.cpus("possible"), default=0) + 1
 
     def ncpus(self, parts: Parts) -> int:
-        return os.cpu_count() or 1
+        return len(figures.cpus("online"))
 
     def swapinfo(self, parts: Parts) -> list[KvmSwap]:
-        """By /proc/swaps, in kilobytes there. A file is called by its path in brackets."""
-        found = []
-        for line in (self.proc.read("swaps") or b"").splitlines()[1:]:
-            words = line.split()
-            try:
-                total, used = (int(word) * 1024 // self.page_size for word in words[2:4])
-            except ValueError:
-                continue
-            name = text(ESCAPE.sub(lambda m: bytes([int(m[1], 8) & 0xFF]), words[0]))
-            shown = name.rpartition("/")[2] if words[1] == b"partition" else f"[{name}]"
-            found.append(KvmSwap(shown, used, total, 0))
-        return found
+        return figures.swapinfo(self.tree)
 
     def cptime(self, parts: Parts) -> list[int]:
-        """User, nice, system, interrupts, idle, in the clock's ticks: /proc/stat's, of all CPUs."""
-        for line in (self.proc.read("stat") or b"").splitlines():
-            words = line.split()
-            if words[:1] == [b"cpu"] and len(words) >= 8:
-                user, nice, system, idle, wait, irq, soft = (int(word) for word in words[1:8])
-                return [user, nice, system, irq + soft, idle + wait]
-        raise KvmError(f"can't read {self.proc.root}/stat")
+        return figures.cptime(self.tree)
+
+
+def _machine(name: str) -> tuple[str, int]:
+    """kd.info's word for uname's, and the bytes of a pointer: the kernel's, whatever this program's."""
+    if name == "armv8l":  # what a program of 32 bits is told on AArch64
+        return "aarch64", 8
+    wide, narrow = HOSTS.get(name, (name, name))
+    if name.startswith("arm") and name != "arm64":
+        return "arm", 4
+    if wide and wide == narrow:
+        return name, struct.calcsize("P")
+    return (wide, 8) if wide else (narrow, 4)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from typing import TYPE_CHECKING
 
 from pykvm.targets.common import kinfo2
@@ -50,9 +49,4 @@ def pack(batch: Batch, layout: Struct) -> bytearray:
 
 def pack_wait(buf: bytearray, base: int, layout: Struct, order: str, wmesg: str | None, wchan: int | None) -> None:
     """Put WAIT's members into the record at `base`."""
-    raw = (wmesg or "").encode("utf-8", "surrogateescape")
-    for member, value in zip(WAIT, (wchan or 0, raw), strict=True):
-        if member in layout:
-            field = layout.field(member)
-            code, (packed,) = packing.fit(layout, member, field, [value], order)
-            struct.pack_into(order + code, buf, base + field.offset, packed)
+    packing.put(buf, base, layout, order, {"p_wchan": wchan, "p_wmesg": wmesg})

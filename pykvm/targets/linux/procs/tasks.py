@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pykvm.errors import AddressError, FormatError, KvmError
 from pykvm.records import ProcessRecord, text
@@ -15,6 +15,7 @@ from pykvm.targets.linux.procs.batch import Batch
 from pykvm.targets.linux.procs.cputime import MAX_TASKS, members_of
 from pykvm.targets.linux.procs.neutral import PF_KTHREAD
 from pykvm.targets.linux.procs.record import LinuxProcess, Waiting
+from pykvm.targets.linux.procs.thread import LazyThread
 
 if TYPE_CHECKING:
     from pykvm.targets.linux.kernel import Linux
@@ -54,21 +55,6 @@ def everyone(target: Linux, parts: Parts) -> Batch:
     return batch
 
 
-class LinuxThread(Thread):
-    """A thread, of which `wmesg` and `wchan` are found when they are asked for first."""
-
-    def __init__(self, tid: Any, name: Any, stat: Any, addr: int, wait: Callable[[int], tuple[Any, Any]]) -> None:
-        for key, value in (("tid", tid), ("name", name), ("stat", stat), ("addr", addr), ("_wait", wait)):
-            object.__setattr__(self, key, value)
-
-    def __getattr__(self, name: str) -> Any:
-        if name not in ("wmesg", "wchan"):
-            raise AttributeError(name)
-        for key, value in zip(("wmesg", "wchan"), self._wait(self.addr), strict=True):
-            object.__setattr__(self, key, value)
-        return self.__dict__[name]
-
-
 def threads(target: Linux, parts: Parts, record: ProcessRecord) -> list[Thread]:
     """The threads of a process, the leader first."""
     if parts.image.live:
@@ -93,10 +79,10 @@ def of_group(target: Linux, parts: Parts, record: ProcessRecord) -> list[Thread]
     )
     found: list[Thread] = []
 
-    def wait(addr: int) -> tuple[str | None, int | None]:
-        return target.waits(parts).channel(addr)
+    def waits(addr: int) -> Callable[[], tuple[str | None, int | None]]:
+        return lambda: target.waits(parts).channel(addr)
 
     for addr, tid, state, dead, name in zip(*columns, strict=True):
         letter = None if state is None or dead is None else neutral.stat(state, dead)
-        found.append(LinuxThread(tid, text((name or b"").split(b"\0", 1)[0]), letter, addr, wait))
+        found.append(LazyThread(tid, text((name or b"").split(b"\0", 1)[0]), letter, addr, waits(addr)))
     return found
