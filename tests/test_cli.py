@@ -169,7 +169,7 @@ def test_one_line_of_error(run: Any, command: list[str], mirbsd_dump: Any, tmp_p
         ["-M", "/nosuch", "-N", mirbsd_dump.kernel],
         ["-M", mirbsd_dump.core],
         ["-M", mirbsd_dump.core, "-N", garbage],
-        [],
+        ["-N", garbage],  # of the system that runs
     ]
     if command[0] != "nm":
         cases.append(["-M", garbage, "-N", mirbsd_dump.kernel])

@@ -125,7 +125,7 @@ def test_page_table_isolation(tmp_path: Path, levels: int) -> None:
                 assert memory.read(start, len(first)) == first
             memory = Memory()
             tables = dataclasses.replace(target.tables(image), root=second)
-            memory.attach(image, target.platform.kernel(tables), "little", 8)
+            memory.attach(image, target.platform.kernel(tables, image), "little", 8)
             with pytest.raises(pykvm.AddressError):
                 memory.read(dump.symbols["init_uts_ns"], 1)
         assert image.cpus[0].cr3 == dump.roots[1][1]
