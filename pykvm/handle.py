@@ -240,6 +240,7 @@ class Kvm(Asking):
         if fresh is None or target is None or parts is None:
             return False
         self._image = parts.image = fresh
+        self._files.append(fresh.files[0])
         self._translate(fresh, target)
         return True
 

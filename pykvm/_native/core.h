@@ -4,6 +4,7 @@
 #define PK_CORE_H
 
 #include <stdatomic.h>
+#include <pthread.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -65,6 +66,7 @@ typedef struct {
     uint64_t start;         /* of its contents in the host's file */
     uint64_t size;
     const uint8_t *map;     /* of its contents; NULL where the host could not map it */
+    pthread_mutex_t *one;   /* not NULL: only one thread may read it at a time */
 } pk_file;
 
 /* A piece of an image in the host's memory. With `seq` it is that piece only as

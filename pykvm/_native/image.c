@@ -35,6 +35,10 @@ void pk_image_unref(pk_image *image)
         if (image->files[i].map != NULL)
             munmap((void *)whole_map(&image->files[i]), (size_t)(image->files[i].start + image->files[i].size));
         close(image->files[i].fd);
+        if (image->files[i].one != NULL) {
+            pthread_mutex_destroy(image->files[i].one);
+            free(image->files[i].one);
+        }
     }
     free(image->files);
     if (image->ops != NULL)
@@ -62,6 +66,7 @@ int pk_image_add_part(pk_image *image, int fd, uint64_t start, uint64_t size, in
     file->start = start;
     file->size = size;
     file->map = NULL;
+    file->one = NULL;
     if (map && size > 0 && start <= SIZE_MAX && size <= SIZE_MAX - start) {
         /* A 32-bit host cannot map a large file: reads then go through pread. */
         void *p = mmap(NULL, (size_t)(start + size), PROT_READ, MAP_SHARED, file->fd, 0);
@@ -87,6 +92,17 @@ void pk_image_zero_excluded(pk_image *image, int on)
 void pk_image_live(pk_image *image)
 {
     image->live = 1;
+}
+
+int pk_image_one_at_a_time(pk_image *image, uint32_t file)
+{
+    pthread_mutex_t *one = file < image->nfiles ? malloc(sizeof(*one)) : NULL;
+
+    if (one == NULL)
+        return 0;
+    pthread_mutex_init(one, NULL);
+    image->files[file].one = one;
+    return 1;
 }
 
 void pk_image_write_through(pk_image *image, uint32_t file)
@@ -151,9 +167,18 @@ uint64_t pk_file_move(const pk_file *file, uint64_t off, void *rbuf, const void 
     }
     while (done < n) {
         size_t want = n - done > (1u << 30) ? 1u << 30 : (size_t)(n - done);
-        ssize_t r = rbuf != NULL ? pread(file->fd, (char *)rbuf + done, want, (off_t)(file->start + off + done))
-                                 : pwrite(file->fd, (const char *)wbuf + done, want,
-                                          (off_t)(file->start + off + done));
+        ssize_t r;
+
+        if (file->one != NULL)
+            pthread_mutex_lock(file->one);
+        r = rbuf != NULL ? pread(file->fd, (char *)rbuf + done, want, (off_t)(file->start + off + done))
+                         : pwrite(file->fd, (const char *)wbuf + done, want, (off_t)(file->start + off + done));
+        if (file->one != NULL) {
+            const int why = errno;
+
+            pthread_mutex_unlock(file->one);
+            errno = why;
+        }
         if (r < 0) {
             if (errno == EINTR)
                 continue;

@@ -107,6 +107,11 @@ class Image:
         self.live = True
         lib.pk_image_live(self.core)
 
+    def one_at_a_time(self) -> None:
+        """Only one thread may read the (first) file at a time."""
+        if not lib.pk_image_one_at_a_time(self.core, 0):
+            raise KvmError("out of memory")
+
     def write_through(self, file: int) -> None:
         """What is written goes to this file, at its physical address."""
         self._target_file = file

@@ -99,7 +99,8 @@ class HostFile:
             try:
                 self.size = os.lseek(self.fd, 0, os.SEEK_END)
             except OSError as e:
-                raise KvmError(f"{self.path}: {e.strerror}") from e
+                if not (stat.S_ISREG(mode) and e.errno == errno.EINVAL):  # files of /proc, which are made while read
+                    raise KvmError(f"{self.path}: {e.strerror}") from e
         if stat.S_ISREG(mode) and self.readable:
             scheme = compressed.scheme_of(self.pread(0, compressed.MAGIC_SIZE))
             if scheme is not None:

@@ -60,7 +60,10 @@ def open_running(flags: int) -> tuple[list[HostFile], Image]:
 
 def again(image: Image) -> Image | None:
     """The image anew, if its segments are others by now (memory that was added, or taken away); else None."""
-    return None if _table(image.files[0]) == image.header else _image(image.files)
+    if _table(image.files[0]) == image.header:
+        return None
+    # Opened again: threads may still read the old one, and an open file is one thread's at a time.
+    return _image([_open(KCORE, os.O_RDONLY), *image.files[1:]])
 
 
 def _table(kcore: HostFile) -> tuple[Phdr, ...]:
@@ -104,6 +107,7 @@ def _image(files: Sequence[HostFile]) -> Image:
         linear=[(p.vaddr, p.vaddr + p.memsz - 1, p.paddr) for p in physical],
         direct=[(p.vaddr, p.vaddr + p.memsz - 1) for p in direct],
     )
+    image.one_at_a_time()
     if len(files) > 1:
         image.write_through(1)
     return image

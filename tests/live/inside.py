@@ -268,8 +268,14 @@ def handles() -> dict[str, Any]:
     return {"errors": errors, "ticks": ticks, "read": read}
 
 
-def errors() -> dict[str, str]:
-    """What who may not is told, in the words of each way to open."""
+def errors(user: str = "") -> dict[str, str]:
+    """What who may not is told, in the words of each way to open. user: become this one first, which may not be
+    allowed to read the interpreter's files, so that all is loaded before."""
+    if user:
+        errors()
+        os.setgroups([])
+        os.setgid(int(user))
+        os.setuid(int(user))
     found = {}
     for name, call in {
         "live": lambda: pykvm.Kvm(),

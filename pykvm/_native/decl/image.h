@@ -25,6 +25,11 @@ void pk_image_zero_excluded(pk_image *image, int on);
 /* The memory is of a running system: what a space has found once may be elsewhere the next time. */
 void pk_image_live(pk_image *image);
 
+/* Before the first read: only one thread may read this file at a time. Linux copies what is read from /proc/kcore by
+   way of one page for each open file (read_kcore_iter() of fs/proc/kcore.c), which threads would take from each other.
+   1, or 0: out of memory. */
+int pk_image_one_at_a_time(pk_image *image, uint32_t file);
+
 /* What is written goes to this file, at its physical address, and not to where it is read from. */
 void pk_image_write_through(pk_image *image, uint32_t file);
 
