@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pykvm.targets.linux.kernel import Linux
 
 T = TypeVar("T")
+EXIT_DEAD = 0x10  # <linux/sched.h>
 PATIENCE = 10.0  # seconds for one list
 WALKS, ROUNDS = 10000, 100
 # What a process is made of: a new value of one of them, and what was read before belongs to what was freed.
@@ -146,7 +147,11 @@ def same(target: Linux, parts: Parts, record: ProcessRecord) -> bool:
     if not isinstance(record, LinuxProcess):
         return True
     read = Columns.of(target, parts)
-    found = [read.member([record.paddr], "task_struct", *paths)[0] for paths in (KEPT[0], KEPT[2])]
+    *found, dead = (
+        read.member([record.paddr], "task_struct", *paths)[0] for paths in (KEPT[0], KEPT[2], ("exit_state",))
+    )
+    if dead is None or dead & EXIT_DEAD:  # it may lie there for a while, until its memory is another's
+        return False
     batch, index = record._records.batch, record._index
     return found == [batch["pid"][index], batch["start_boot"][index]]
 
