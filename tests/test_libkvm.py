@@ -231,3 +231,40 @@ def test_device(tmp_path: Path, programs: Programs) -> None:
     with pykvm.Kvm(dump.core, dump.kernel) as kd:
         assert pykvm.kvm_dump_mkheader(kd, dump.device_offset) == 512
         assert kd.read_u32(kd.symbol("dumpmag")) == 0x12345678
+
+
+@pytest.mark.parametrize(
+    ("kind", "more"),
+    [("mirbsd-i386", []), ("linux", ["-DKVM_TARGET_LP64"]), ("freebsd-minidump", ["-DKVM_TARGET_LP64"])],
+)
+def test_openbsds_programs(kind: str, more: list[str], programs: Programs, dumps: Callable[[str], Any]) -> None:
+    """A kinfo_proc of -DKVM_OPENBSD is what kvm_getproc2 gives."""
+    paths = of(dumps(kind))
+    out = programs.lines("openbsd", *files(*paths), more=["-DKVM_OPENBSD", *more])
+    at = out.index("2")
+    assert out[:at] == out[at + 1 :]
+    with pykvm.Kvm(*paths) as kd:
+        records = pykvm.kvm_getproc2(kd, pykvm.KERN_PROC_ALL, 0)
+        assert records
+        assert [line.split()[0] for line in out[:at]] == [str(p.p_pid) for p in records]
+        assert out[0].split()[1] == records[0].p_comm.decode()
+        assert [line.split()[2:] for line in out[:at]] == [
+            [
+                word.decode("utf-8", "surrogateescape")
+                for arg in pykvm.kvm_getargv2(kd, p, 0) or ()
+                for word in arg.split()
+            ]
+            for p in records
+        ]
+
+
+def test_all_as_freebsd_means_it(programs: Programs, dumps: Callable[[str], Any]) -> None:
+    """With -DKVM_FREEBSD KERN_PROC_ALL is every thread."""
+    paths = of(dumps("freebsd-minidump"))
+    out = programs.lines("freebsd_all", *files(*paths), more=["-DKVM_FREEBSD"])
+    with pykvm.Kvm(*paths) as kd:
+        every = kd.processes(pykvm.KERN_PROC_KTHREAD | pykvm.KERN_PROC_INC_THREAD)
+        assert len(every) > len(kd.processes())
+        assert out == [f"{p.ki_pid} {p.ki_tid}" for p in every]
+    plain = programs.lines("freebsd_all", *files(*paths))
+    assert 0 < len(plain) < len(out)

@@ -43,8 +43,12 @@ typedef int64_t kssize_t;
  * What kvm_getprocs selects by (<sys/sysctl.h>). The numbers are MirBSD's, whatever the target. KERN_PROC_KTHREAD is
  * every process, the kernel's own included, KERN_PROC_ALL those that are not the kernel's.
  */
-#ifndef KERN_PROC_ALL
+#ifndef KERN_PROC_PID
+#if defined(KVM_FREEBSD) && !defined(KERN_PROC_ALL)
+#define KERN_PROC_ALL (KERN_PROC_KTHREAD | KERN_PROC_INC_THREAD)	/* every thread, as FreeBSD's means it */
+#elif !defined(KERN_PROC_ALL)
 #define KERN_PROC_ALL 0
+#endif
 #define KERN_PROC_PID 1
 #define KERN_PROC_PGRP 2
 #define KERN_PROC_SESSION 3
@@ -137,12 +141,17 @@ int	 kvm_dump_inval(kvm_t *);
 
 /*
  * OpenBSD's flavour, for programs that are compiled with -DKVM_OPENBSD: kvm_getprocs and kvm_getfiles take the size of
- * the records that the program knows. (One library cannot have both under one name.)
+ * the records that the program knows, and a struct kinfo_proc has the members that kinfo_proc2 has elsewhere
+ * (<kvm/mirbsd.h> declares it so). Records of kvm_getfiles are the target's. (One library cannot have both under one
+ * name; kvm_getprocs5 gives kvm_getprocs' records, cut to a size.)
  */
 struct kinfo_proc *kvm_getprocs5(kvm_t *, int, int, size_t, int *);
 char	*kvm_getfiles5(kvm_t *, int, int, size_t, int *);
 #ifdef KVM_OPENBSD
-#define kvm_getprocs kvm_getprocs5
+#define kvm_getprocs(kd, op, arg, size, cnt) \
+	((struct kinfo_proc *)kvm_getproc2((kd), (op), (arg), (size), (cnt)))
+#define kvm_getargv(kd, p, n) kvm_getargv2((kd), (const struct kinfo_proc2 *)(p), (n))
+#define kvm_getenvv(kd, p, n) kvm_getenvv2((kd), (const struct kinfo_proc2 *)(p), (n))
 #define kvm_getfiles(kd, op, arg, size, cnt) ((struct kinfo_file *)kvm_getfiles5((kd), (op), (arg), (size), (cnt)))
 #endif
 

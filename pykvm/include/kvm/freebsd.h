@@ -8,6 +8,10 @@
 #ifndef _KVM_FREEBSD_H_
 #define _KVM_FREEBSD_H_
 
+#ifdef _KVM_KINFO_PROC_
+#error "struct kinfo_proc is MirBSD's or OpenBSD's already: include <kvm/freebsd.h> in another file"
+#endif
+
 #include <kvm/abi.h>
 
 #define KI_NSPARE_INT 2

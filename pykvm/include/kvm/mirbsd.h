@@ -81,4 +81,15 @@ KVM_KINFO_PROC2(kinfo_proc2, kvm_u64_8, kvm_s64_8, kvm_s64_8);
 KVM_KINFO_PROC2(kinfo_proc2, kvm_u64_4, kvm_s64_4, kvm_s64_4);
 #endif
 
+#ifdef KVM_OPENBSD	/* whose struct kinfo_proc is this one */
+#define _KVM_KINFO_PROC_
+#if defined(KVM_TARGET_SPARC)
+KVM_KINFO_PROC2(kinfo_proc, kvm_u64_8, kvm_s64_8, int32_t);
+#elif defined(KVM_TARGET_LP64)
+KVM_KINFO_PROC2(kinfo_proc, kvm_u64_8, kvm_s64_8, kvm_s64_8);
+#else
+KVM_KINFO_PROC2(kinfo_proc, kvm_u64_4, kvm_s64_4, kvm_s64_4);
+#endif
+#endif
+
 #endif /* !_KVM_MIRBSD_H_ */
