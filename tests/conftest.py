@@ -5,14 +5,17 @@ from __future__ import annotations
 import lzma
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from living import Start, asked, children
 from pykvm_fixtures.freebsd import FreebsdDump, write_freebsd
 from pykvm_fixtures.linux.names import NamesDump, write_names
 from pykvm_fixtures.plugin import apart
+
+from pykvm.handle import Kvm
 
 HERE = Path(__file__).resolve().parent
 SHARED = Path(os.environ.get("PYKVM_REAL") or HERE.parent.parent / "shared" / "real")
@@ -77,3 +80,17 @@ def freebsd_written(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., F
         return known[key]
 
     return write
+
+
+@pytest.fixture
+def kd() -> Iterator[Kvm]:
+    """The system that the tests run in, without its memory; tests of dumps have one of their own."""
+    with asked() as found:
+        yield found
+
+
+@pytest.fixture
+def spawned() -> Iterator[Start]:
+    """A function: starts a program, which is killed in the end."""
+    with children() as start:
+        yield start

@@ -12,9 +12,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 import pykvm
 from pykvm.handle import Kvm
 
+HAS_PROC = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="this host is no Linux with /proc")
+ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
+PF_KTHREAD = 0x00200000
 SETTLED = 10.0  # seconds: whatever a test waits for has come by then
 Start = Callable[..., subprocess.Popen[bytes]]
 

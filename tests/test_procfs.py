@@ -13,34 +13,19 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from living import Start, asked, children, forked, numbers, process, sleeps, told_by, until
+from living import HAS_PROC, PF_KTHREAD, ROOT, Start, forked, numbers, process, sleeps, told_by, until
 
 import pykvm
 from pykvm.handle import Kvm
 from pykvm.records import PROCESS_NAMES
 
-pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="this host is no Linux with /proc")
+pytestmark = HAS_PROC
 
-ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
 TICK = 0.011  # seconds: a tick of the clock that processes' times are told by, and the millisecond of boot's
 PR_SET_NAME = 15
-PF_KTHREAD = 0x00200000
-
-
-@pytest.fixture
-def kd() -> Iterator[Kvm]:
-    with asked() as found:
-        yield found
-
-
-@pytest.fixture
-def spawned() -> Iterator[Start]:
-    with children() as start:
-        yield start
 
 
 # -- the handle -------------------------------------------------------------------------------------------------------

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from living import asked
+from living import HAS_PROC, asked
 
 import pykvm
 from pykvm.handle import Kvm
 
-pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="this host is no Linux with /proc")
+pytestmark = HAS_PROC
 if Path("/proc/self/stat").exists():
     from pykvm.targets.linux.procfs import figures, parse
     from pykvm.targets.linux.procfs.target import ProcFs

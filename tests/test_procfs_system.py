@@ -12,36 +12,21 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from consumer_maker import PASSED, RUNNER, Programs, words
-from living import Start, asked, children, numbers, process, sleeps, told_by, until
+from living import HAS_PROC, PF_KTHREAD, ROOT, Start, numbers, process, sleeps, told_by, until
 
 import pykvm
 from pykvm.handle import Kvm
 from pykvm.records import PROCESS_NAMES
 
-pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="this host is no Linux with /proc")
+pytestmark = HAS_PROC
 
-ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
 NOBODY = 65534
 LIBRARY = Path(pykvm.__file__).parent / "libkvm" / "libkvm.so"
-PF_KTHREAD = 0x00200000
-
-
-@pytest.fixture
-def kd() -> Iterator[Kvm]:
-    with asked() as found:
-        yield found
-
-
-@pytest.fixture
-def spawned() -> Iterator[Start]:
-    with children() as start:
-        yield start
 
 
 # -- files ------------------------------------------------------------------------------------------------------------

@@ -71,9 +71,9 @@ class Image:
         self._target_file = 0
         self.core = _open(self.files)
         held.install(self.core, self.files)
-        self.live = False
+        self.live = live  # where something was found once, it may not be the next time
         if live:
-            self.is_live()
+            lib.pk_image_live(self.core)
 
     @property
     def path(self) -> str:
@@ -101,11 +101,6 @@ class Image:
     def zero_excluded(self) -> None:
         """From now on memory that was left out reads as zeros."""
         lib.pk_image_zero_excluded(self.core, True)
-
-    def is_live(self) -> None:
-        """The memory is of a system that runs: where something was found once, it may not be the next time."""
-        self.live = True
-        lib.pk_image_live(self.core)
 
     def one_at_a_time(self) -> None:
         """Only one thread may read the (first) file at a time."""

@@ -126,9 +126,8 @@ class Elf:
         size, count = 64 if self.wide else 40, self._shnum
         if not count:  # more than a half-word holds: section header 0 has the number
             at = self._shoff + (32 if self.wide else 20)
-            word = 8 if self.wide else 4
-            raw = self.file.exactly(at, word, "sh_size of section 0")
-            count = int.from_bytes(raw, "little" if self.order == "<" else "big")
+            word = struct.Struct(self.order + ("Q" if self.wide else "I"))
+            (count,) = word.unpack(self.file.exactly(at, word.size, "sh_size of section 0"))
         if count > MAX_SECTIONS:
             raise FormatError(f"{self.file.path}: e_shnum is {count} (at most {MAX_SECTIONS} are read)")
         if count and self._shentsize != size:

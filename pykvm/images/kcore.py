@@ -13,6 +13,7 @@ import stat
 import sys
 from collections.abc import Sequence
 
+from pykvm._native.ffi import lib
 from pykvm.errors import FormatError, KvmError
 from pykvm.images import elfcore, notes
 from pykvm.images.base import Image
@@ -22,7 +23,7 @@ from pykvm.images.hostfile import HostFile, Path
 
 KCORE, MEM = "/proc/kcore", "/dev/mem"
 PHYSICAL = 1 << 52  # physical addresses of all machines are below
-MAX_DIRECT = 8  # PK_DIRECT_MAX
+MAX_DIRECT = int(lib.PK_DIRECT_MAX)
 # What else an error of open(2) or read(2) means here.
 WHY = {
     (KCORE, errno.ENOENT): "the kernel is built without CONFIG_PROC_KCORE, or this is a container that hides it",
@@ -63,7 +64,12 @@ def again(image: Image) -> Image | None:
     if _table(image.files[0]) == image.header:
         return None
     # Opened again: threads may still read the old one, and an open file is one thread's at a time.
-    return _image([_open(KCORE, os.O_RDONLY), *image.files[1:]])
+    kcore = _open(KCORE, os.O_RDONLY)
+    try:
+        return _image([kcore, *image.files[1:]])
+    except BaseException:
+        kcore.close()
+        raise
 
 
 def _table(kcore: HostFile) -> tuple[Phdr, ...]:

@@ -66,7 +66,7 @@ class Later:
 
     def __init__(self) -> None:
         self._loads: list[Callable[[], Symbols | None]] = []
-        self._all: list[Callable[[], Symbols | None]] = []
+        self._due = False  # there are loads, and the table is to be read of them
         self._lock = threading.RLock()
         self._loading = False
         self.table: Symbols | None = None  # as far as it was read
@@ -74,28 +74,27 @@ class Later:
     def add(self, load: Callable[[], Symbols | None]) -> None:
         """Where the table comes from. None: it is not to be had, and what was added before counts."""
         self._loads.append(load)
-        self._all.append(load)
+        self._due = True
 
     def stop(self) -> None:
         """What was not read yet never is."""
-        self._loads = self._all = []
+        self._loads, self._due = [], False
 
     def again(self) -> None:
         """The table is read again when it is asked for next."""
-        with self._lock:
-            self._loads = list(self._all)
+        self._due = bool(self._loads)
 
     def get(self) -> Symbols | None:
         """The table; None if there is none."""
-        if self._loads:
+        if self._due:
             with self._lock:
                 # While it is read, its reader may look for a name of the kernel's.
-                if self._loads and not self._loading:
+                if self._due and not self._loading:
                     self._loading = True
                     try:
                         tables = (load() for load in reversed(self._loads))
                         self.table = next((table for table in tables if table is not None), None)
-                        self._loads = []
+                        self._due = False
                     finally:
                         self._loading = False
         return self.table

@@ -73,23 +73,19 @@ KVM_KINFO_PROC2(kinfo_proc2_i386, kvm_u64_4, kvm_s64_4, kvm_s64_4);
 KVM_KINFO_PROC2(kinfo_proc2_sparc, kvm_u64_8, kvm_s64_8, int32_t);
 KVM_KINFO_PROC2(kinfo_proc2_lp64, kvm_u64_8, kvm_s64_8, kvm_s64_8);
 
+/* Of the kind of machine that the program knows. */
 #if defined(KVM_TARGET_SPARC)
-KVM_KINFO_PROC2(kinfo_proc2, kvm_u64_8, kvm_s64_8, int32_t);
+#define KVM_KINFO_PROC2_AS(NAME) KVM_KINFO_PROC2(NAME, kvm_u64_8, kvm_s64_8, int32_t)
 #elif defined(KVM_TARGET_LP64)
-KVM_KINFO_PROC2(kinfo_proc2, kvm_u64_8, kvm_s64_8, kvm_s64_8);
+#define KVM_KINFO_PROC2_AS(NAME) KVM_KINFO_PROC2(NAME, kvm_u64_8, kvm_s64_8, kvm_s64_8)
 #else
-KVM_KINFO_PROC2(kinfo_proc2, kvm_u64_4, kvm_s64_4, kvm_s64_4);
+#define KVM_KINFO_PROC2_AS(NAME) KVM_KINFO_PROC2(NAME, kvm_u64_4, kvm_s64_4, kvm_s64_4)
 #endif
 
+KVM_KINFO_PROC2_AS(kinfo_proc2);
 #ifdef KVM_OPENBSD	/* whose struct kinfo_proc is this one */
 #define _KVM_KINFO_PROC_
-#if defined(KVM_TARGET_SPARC)
-KVM_KINFO_PROC2(kinfo_proc, kvm_u64_8, kvm_s64_8, int32_t);
-#elif defined(KVM_TARGET_LP64)
-KVM_KINFO_PROC2(kinfo_proc, kvm_u64_8, kvm_s64_8, kvm_s64_8);
-#else
-KVM_KINFO_PROC2(kinfo_proc, kvm_u64_4, kvm_s64_4, kvm_s64_4);
-#endif
+KVM_KINFO_PROC2_AS(kinfo_proc);
 #endif
 
 #endif /* !_KVM_MIRBSD_H_ */

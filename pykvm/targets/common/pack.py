@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 from pykvm.errors import FormatError
 from pykvm.types.decode import CODES, SIGNED, element
@@ -32,17 +32,12 @@ def pack(columns: Mapping[str, Sequence[Any]], layout: Struct, order: str) -> by
 
 def put(buf: bytearray, base: int, layout: Struct, order: str, values: Mapping[str, Any]) -> None:
     """Put numbers and text into members of the record at `base`, those that the layout has, as fit() makes them fit."""
-    byteorder: Literal["little", "big"] = "little" if order == "<" else "big"
     for member, value in values.items():
-        if member not in layout:
-            continue
-        field = layout.field(member)
-        at, size = base + field.offset, field.size
-        if isinstance(value, int):
-            buf[at : at + size] = (value & (1 << 8 * size) - 1).to_bytes(size, byteorder)
-        else:
-            raw = value.encode("utf-8", "surrogateescape") if isinstance(value, str) else value or b""
-            buf[at : at + size] = raw[: max(0, size - 1)].ljust(size, b"\0")
+        if member in layout:
+            field = layout.field(member)
+            raw = value.encode("utf-8", "surrogateescape") if isinstance(value, str) else value
+            code, (packed,) = fit(layout, member, field, [raw], order)
+            struct.pack_into(order + code, buf, base + field.offset, packed)
 
 
 def fit(layout: Struct, member: str, field: Field, column: Sequence[Any], order: str) -> tuple[str, Sequence[Any]]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Generic, TypeVar
+from collections.abc import Container
+from typing import Any, ClassVar, Generic, TypeVar
 
 from pykvm.memory import Memory
 from pykvm.records import PROCESS_NAMES, ProcessRecord
@@ -13,7 +14,10 @@ B = TypeVar("B", bound=Batch[Any])
 
 
 class Records(Generic[B]):
-    """What the records of one list share: their batch, and the bytes of their structures."""
+    """What the records of one list share: their batch, and the bytes of their structures. LATER: members that are put
+    there for one record at a time, when one of them is asked for: to find all of them would take much longer."""
+
+    LATER: ClassVar[Container[str]] = ()
 
     def __init__(self, batch: B, layout: Struct) -> None:
         self.batch = batch
@@ -31,6 +35,9 @@ class Records(Generic[B]):
     def pack(self) -> bytearray:
         """Make them."""
         raise NotImplementedError
+
+    def fill(self, index: int) -> None:
+        """Put LATER's members into a record."""
 
 
 class RowRecord(ProcessRecord):
@@ -61,7 +68,13 @@ class RowRecord(ProcessRecord):
         if name == "_buf":
             self._buf = self._records.buf
             return self._buf
+        if name[0] != "_" and name in self._records.LATER:
+            self._records.fill(self._index)
         return super().__getattr__(name)
+
+    def __bytes__(self) -> bytes:
+        self._records.fill(self._index)
+        return super().__bytes__()
 
 
 def attribute(name: str) -> property:

@@ -40,8 +40,8 @@ FIFO, RR, DEADLINE = 1, 2, 6  # <uapi/linux/sched.h>
 # How often a thread was switched.
 SWITCHES = {"nvcsw": parse.count("voluntary_ctxt_switches"), "nivcsw": parse.count("nonvoluntary_ctxt_switches")}
 SETS = ("sigmask", "sigignore", "sigcatch")
-# What is not told: addresses.
-UNKNOWN = ("paddr", "session", "tty_session", "limit")
+# What is not told: addresses; and what has a file of its own (single.py).
+UNKNOWN = ("paddr", "session", "tty_session", "limit", "stack", "files", "mm", "sighand", "inblock", "oublock")
 
 
 class Batch(batch.Batch["ProcFs"]):

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pykvm import constants as k
 from pykvm.records import ProcessRecord
@@ -15,25 +14,21 @@ from pykvm.targets.common.record import Records, RowRecord
 from pykvm.targets.linux.procfs import parse, single
 from pykvm.targets.linux.procfs.batch import Batch
 from pykvm.targets.linux.procfs.parse import Ids, Stat
-from pykvm.targets.linux.procfs.tree import PLACE, Tree, short
-from pykvm.targets.linux.procs.kinfo import PRIORITIES
+from pykvm.targets.linux.procfs.tree import Tree, short
+from pykvm.targets.linux.procs.kinfo import MEMBERS, PRIORITIES
 from pykvm.targets.linux.procs.neutral import PF_KTHREAD
 
 if TYPE_CHECKING:
     from pykvm.targets.linux.procfs.target import ProcFs
 
 PID_MAX_LIMIT = 1 << 22
-# kinfo_proc2's members beside kinfo2.SHARED, as linux/procs/kinfo.py has them.
-MEMBERS = {
-    "p_siglist": "siglist", "p_sigmask": "sigmask", "p_sigignore": "sigignore", "p_sigcatch": "sigcatch",
-    "p_vm_rssize": "pages", "p_uru_maxrss": "maxrss", "p_uru_minflt": "minflt", "p_uru_majflt": "majflt",
-    "p_uru_nvcsw": "nvcsw", "p_uru_nivcsw": "nivcsw",
-}  # fmt: skip
 
 
 class Listed(Records[Batch]):
-    """Records of one list. What has files of its own (single.LATER) is read for each when it is asked for first: all
-    of them would cost several times more than the list."""
+    """Records of one list. What has files of its own is read for each when it is asked for first: all of them would
+    cost several times more than the list."""
+
+    LATER = single.LATER
 
     def __init__(self, batch: Batch) -> None:
         super().__init__(batch, kinfo2.structure(batch.target))
@@ -50,7 +45,6 @@ class Listed(Records[Batch]):
         return self._waits[index]
 
     def fill(self, index: int) -> None:
-        """Put into a record what is found later."""
         if index not in self._filled:
             found = single.later(self.batch.target, self.batch["told"][index], self.batch["threads"][index])
             found["p_wmesg"] = self._waits.setdefault(index, found["p_wmesg"])
@@ -66,11 +60,6 @@ class LiveProcess(RowRecord):
     wchan = None  # an address, which /proc does not tell
     _records: Listed
 
-    def __getattr__(self, name: str) -> Any:
-        if name in single.LATER:
-            self._records.fill(self._index)
-        return super().__getattr__(name)
-
     @property
     def wmesg(self) -> str | None:
         """The function of the kernel that the process waits in; None also where that is not for this user."""
@@ -81,10 +70,6 @@ class LiveProcess(RowRecord):
         """What stat said."""
         found: Stat = self._records.batch["told"][self._index]
         return found
-
-    def __bytes__(self) -> bytes:
-        self._records.fill(self._index)
-        return super().__bytes__()
 
 
 def getproc2(target: ProcFs, parts: Parts, op: int, arg: int, elemsize: int | None) -> list[ProcessRecord]:
@@ -114,11 +99,8 @@ def read(target: ProcFs, parts: Parts, pids: Sequence[int]) -> Batch:
 def one(tree: Tree, pid: int) -> tuple[Stat, Ids, bytes] | None:
     """A process; None if it has ended, is not for this user (hidepid), or no process is called so, but a thread."""
     try:
-        at = os.open(f"{tree.root}/{pid}", PLACE)
-        try:
+        with tree.process(pid) as at:
             raw, status = short("stat", at), short("status", at)
-        finally:
-            os.close(at)
     except OSError as e:
         tree.left_out(pid, e)
         return None

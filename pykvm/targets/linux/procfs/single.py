@@ -5,7 +5,6 @@ The process is the record's: what has its number by now, but began at another ti
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -17,7 +16,7 @@ from pykvm.targets.common.vectors import limited
 from pykvm.targets.linux.procfs import parse
 from pykvm.targets.linux.procfs.batch import SWITCHES, letter, short_name
 from pykvm.targets.linux.procfs.parse import Stat
-from pykvm.targets.linux.procfs.tree import GONE, PLACE, numbers, short, unreadable, whole
+from pykvm.targets.linux.procfs.tree import GONE, numbers, short, unreadable, whole
 from pykvm.targets.linux.procs.kinfo import PER_MASK, PERSONALITIES
 from pykvm.targets.linux.procs.neutral import PF_KTHREAD
 from pykvm.targets.linux.procs.thread import LazyThread
@@ -114,11 +113,8 @@ def wait(target: ProcFs, told: Stat, path: str | None = None) -> str | None:
     has ended, or it is not told (PTRACE_MODE_READ_FSCREDS of ptrace(2))."""
     tree = target.tree
     try:
-        at = os.open(f"{tree.root}/{path or told.pid}", PLACE)
-        try:
+        with tree.process(path or told.pid) as at:
             return _wait(at) if _same(at, told) else None
-        finally:
-            os.close(at)
     except OSError as e:
         tree.left_out(told.pid, e)
         return None
@@ -142,16 +138,13 @@ def later(target: ProcFs, told: Stat, count: int) -> dict[str, Any]:
     found: dict[str, Any] = {"p_wmesg": None}
     tree = target.tree
     try:
-        at = os.open(f"{tree.root}/{told.pid}", PLACE)
-        try:
+        with tree.process(told.pid) as at:
             if _same(at, told):
                 found["p_wmesg"] = _wait(at)
                 found.update(_counted(at))
                 found.update(_emulated(at))
                 if count > 1:
                     found.update(_switched(at))
-        finally:
-            os.close(at)
     except OSError as e:
         tree.left_out(told.pid, e)
     return found

@@ -110,9 +110,9 @@ class Tree:
             raise unreadable(self.root, e) from e
 
     @contextmanager
-    def process(self, pid: int) -> Iterator[int]:
-        """The directory of a process, open; OSError if there is none."""
-        at = os.open(f"{self.root}/{pid}", PLACE)
+    def process(self, which: int | str) -> Iterator[int]:
+        """The directory of a process, or by its path that of a thread, open; OSError if there is none."""
+        at = os.open(f"{self.root}/{which}", PLACE)
         try:
             yield at
         finally:

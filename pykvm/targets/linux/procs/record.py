@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from pykvm.targets.common.record import Records, RowRecord
 from pykvm.targets.linux.procs import kinfo
 from pykvm.targets.linux.procs.batch import Batch
@@ -11,6 +9,8 @@ from pykvm.targets.linux.procs.batch import Batch
 
 class Waiting(Records[Batch]):
     """Records with where their processes wait."""
+
+    LATER = kinfo.WAIT
 
     def __init__(self, batch: Batch) -> None:
         super().__init__(batch, batch.target.types.struct("kinfo_proc2"))
@@ -27,8 +27,7 @@ class Waiting(Records[Batch]):
             found = self._waits[index] = batch.target.waits(batch.parts).channel(batch["task"][index])
         return found
 
-    def fill_wait(self, index: int) -> None:
-        """Put where a process waits into its structure."""
+    def fill(self, index: int) -> None:
         kinfo.pack_wait(self.buf, index * self.layout.size, self.layout, self.batch.read.order, *self.wait(index))
 
 
@@ -39,11 +38,6 @@ class LinuxProcess(RowRecord):
     login = None  # Linux does not have it
     _records: Waiting
 
-    def __getattr__(self, name: str) -> Any:
-        if name in kinfo.WAIT:
-            self._records.fill_wait(self._index)
-        return super().__getattr__(name)
-
     @property
     def wmesg(self) -> str | None:
         """The function of the kernel that the process waits in."""
@@ -53,7 +47,3 @@ class LinuxProcess(RowRecord):
     def wchan(self) -> int | None:
         """Its address."""
         return self._records.wait(self._index)[1]
-
-    def __bytes__(self) -> bytes:
-        self._records.fill_wait(self._index)
-        return super().__bytes__()

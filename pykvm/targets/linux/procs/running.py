@@ -13,7 +13,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pykvm.errors import AddressError, KvmError
-from pykvm.memory import Memory
 from pykvm.records import PROCESS_NAMES, ProcessRecord
 from pykvm.targets.base import Parts
 from pykvm.targets.common import select
@@ -31,8 +30,9 @@ EXIT_DEAD = 0x10  # <linux/sched.h>
 PATIENCE = 10.0  # seconds for one list
 WALKS, ROUNDS = 10000, 100
 # What a process is made of: a new value of one of them, and what was read before belongs to what was freed.
-KEPT = (("tgid",), ("start_time",), ("start_boottime", "real_start_time"), ("signal",), ("sighand",), ("mm",),
-        ("real_cred", "cred"), ("files",), ("real_parent",))  # fmt: skip
+TGID, BEGAN = ("tgid",), ("start_boottime", "real_start_time")
+KEPT = (TGID, BEGAN, ("start_time",), ("signal",), ("sighand",), ("mm",), ("real_cred", "cred"), ("files",),
+        ("real_parent",))  # fmt: skip
 # What is found when it is asked for, by walking the stack of a process that sleeps.
 LATER = ("wmesg", "wchan", "login")
 
@@ -51,9 +51,7 @@ class Clock:
 def snapshot(target: Linux, parts: Parts) -> Parts:
     """The same memory, each page as it is when it is read first from now on."""
     image = parts.image.snapshot(target.page_size)
-    memory = Memory()
-    memory.attach(image, target.platform.kernel(target.tables(image), image), target.byteorder, target.pointer_size)
-    return replace(parts, memory=memory, image=image)
+    return replace(parts, memory=target.platform.memory(target.tables(image), image), image=image)
 
 
 def listed(target: Linux, parts: Parts, clock: Clock) -> list[int]:
@@ -105,27 +103,21 @@ def getproc2(target: Linux, parts: Parts, op: int, arg: int, elemsize: int | Non
         batch = records.batch
         now, after = set(listed(target, parts, clock)), identity(live, batch["task"])
         if pids is None:
-            order, pids = [before[task][0] for task in batch["task"]], set()
-        lost = set()
+            order = [before[task][0] for task in batch["task"]]
+        pids = set()  # of those that have changed, or are another task by now
         for i, task in enumerate(batch["task"]):
-            if after[task] == before[task] and None not in before[task][:1]:
-                if task in now:
-                    done[task] = LinuxProcess(records, i, elemsize)
-            elif before[task][0] is not None:
-                lost.add(before[task][0])
-        gone = {before[task][0] for task in batch["task"] if task not in now}
-        pids = lost | gone
+            pid = before[task][0]
+            if pid is not None and task in now and after[task] == before[task]:
+                done[task] = LinuxProcess(records, i, elemsize)
+            elif pid is not None:
+                pids.add(pid)
         turn += 1
-        if not pids or not pids & _pids(live, now):
+        if not pids or pids.isdisjoint(live.member(list(now), "task_struct", *TGID)):
             break
         if clock.out(turn, ROUNDS):
             raise KvmError(f"{len(pids)} processes change faster than they can be read")
     by_pid = {record.pid: record for record in done.values()}
     return [by_pid[pid] for pid in order if pid in by_pid]
-
-
-def _pids(read: Columns, tasks: set[int]) -> set[Any]:
-    return set(read.member(list(tasks), "task_struct", "tgid", signed=False))
 
 
 def _read(target: Linux, parts: Parts, tasks: list[int], rest: list[int], op: int, arg: int) -> Waiting:
@@ -147,9 +139,7 @@ def same(target: Linux, parts: Parts, record: ProcessRecord) -> bool:
     if not isinstance(record, LinuxProcess):
         return True
     read = Columns.of(target, parts)
-    *found, dead = (
-        read.member([record.paddr], "task_struct", *paths)[0] for paths in (KEPT[0], KEPT[2], ("exit_state",))
-    )
+    *found, dead = (read.member([record.paddr], "task_struct", *paths)[0] for paths in (TGID, BEGAN, ("exit_state",)))
     if dead is None or dead & EXIT_DEAD:  # it may lie there for a while, until its memory is another's
         return False
     batch, index = record._records.batch, record._index
@@ -161,13 +151,14 @@ def unchanged(target: Linux, parts: Parts, record: ProcessRecord, ask: Callable[
     clock, turn = Clock(), 0
     while True:
         turn += 1
+        failure: KvmError | None = None
         try:
             found = ask()
-        except KvmError:
-            if parts.memory.unreadable is not None or (same(target, parts, record) and clock.out(turn, 3)):
-                raise
-        else:
-            if same(target, parts, record):
-                return found
-        if not same(target, parts, record):
+        except KvmError as e:
+            failure = e
+        if parts.memory.unreadable is None and not same(target, parts, record):
             raise AddressError(f"process {record.pid} has ended", record.paddr or 0)
+        if failure is None:
+            return found
+        if parts.memory.unreadable is not None or clock.out(turn, 3):
+            raise failure
