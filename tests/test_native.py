@@ -407,3 +407,22 @@ def test_nlist_rule() -> None:
 
     assert [find(n) for n in (b"_etext", b"etext", b"_x", b"x", b"__x", b"_", b"y")] == [2, 1, 3, 3, None, 4, None]
     assert [find(b"__etext", aout) for aout in (0, 1)] == [2, None]
+
+
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="no /proc")
+def test_what_the_host_cannot_read_of_a_direct_range() -> None:
+    """/proc/kcore gives EIO for some of what is mapped: that is the failure, and no reason to try for ever."""
+    start, size = 0xFFFFC90000000000, 1 << 30
+    with open("/proc/self/mem", "rb", buffering=0) as mem:  # of which nothing is mapped at offset 0: EIO
+        image = ffi.gc(lib.pk_image_new(), lib.pk_image_unref)
+        assert lib.pk_image_add_file(image, mem.fileno(), 1 << 62, 0) == 0
+        extents = ffi.new("pk_extent[]", [(start, size, 0, 0, 0)])
+        assert lib.pk_image_set_extents(image, extents, 1) == -1
+        mapped = mmu.radix([Root(start, start + size - 1, start, linear=True)], [], "little")
+        nothing = mmu.radix([], [], "little")
+        for walker, status in ((mapped, lib.PK_EIO), (nothing, lib.PK_EADDR)):
+            space = ffi.gc(lib.pk_space_new(image, walker, (1 << 64) - 1, 0, 64), lib.pk_space_free)
+            assert lib.pk_space_direct(space, start, start + size - 1)
+            fault, buf = ffi.new("pk_fault *"), ffi.new("char[8]")
+            assert lib.pk_space_read(space, start + 64, buf, 8, fault) == 0
+            assert fault.status == status

@@ -242,10 +242,12 @@ static int all_zeros(const uint8_t *p, uint64_t n)
     return 1;
 }
 
-/* Up to n bytes, less than a granule may be left of, of a direct range; how many, and the fault. */
+/* Up to n bytes of a direct range, which may end at the granule's end; how many, and the fault. Zeros, and what the host
+   cannot read, may be what is not mapped: then that is the fault, and nothing was read. */
 static uint64_t read_directly(pk_space *s, uint64_t va, void *buf, uint64_t n, pk_fault *fault)
 {
     uint64_t pa, left, got;
+    pk_fault unmapped;
 
     if (atomic_load_explicit(&s->closed, memory_order_relaxed)) {
         pk_set_fault(fault, PK_ECLOSED, va, 0);
@@ -254,11 +256,11 @@ static uint64_t read_directly(pk_space *s, uint64_t va, void *buf, uint64_t n, p
     if (n > GRANULE - (va & (GRANULE - 1)))
         n = GRANULE - (va & (GRANULE - 1));
     got = pk_image_read(s->image, va, buf, n, fault);
-    if (fault->status == PK_OK && all_zeros(buf, got) && !translate(s, va, &pa, &left, fault))
+    if ((fault->status == PK_OK || fault->status == PK_EIO) && all_zeros(buf, got) &&
+        !translate(s, va, &pa, &left, &unmapped)) {
+        *fault = unmapped;
         return 0;
-    /* What the host cannot read is not mapped: it has no other reason. */
-    if (fault->status == PK_EIO && !translate(s, va, &pa, &left, fault))
-        return got;
+    }
     return got;
 }
 
