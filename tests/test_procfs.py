@@ -20,7 +20,7 @@ from living import HAS_PROC, PF_KTHREAD, ROOT, Start, forked, numbers, process, 
 
 import pykvm
 from pykvm.handle import Kvm
-from pykvm.records import PROCESS_NAMES, ProcessRecord
+from pykvm.records import PROCESS_NAMES
 
 pytestmark = HAS_PROC
 
@@ -388,25 +388,17 @@ def test_threads(kd: Kvm) -> None:
 )  # fmt: skip
 def test_selection(kd: Kvm, op: int, name: str) -> None:
     mine = getattr(process(kd, os.getpid()), name)
-    seen: list[list[tuple[int, int]]] = [[], []]
-    found: list[ProcessRecord] = []
-
-    def still() -> bool:
-        """Whether no process has begun, ended or changed meanwhile: others run beside the tests."""
-        seen[0] = [(p.pid, getattr(p, name)) for p in kd.processes()]
-        found[:] = kd.processes(op, mine)
-        seen[1] = [(p.pid, getattr(p, name)) for p in kd.processes()]
-        return seen[0] == seen[1]
-
-    until(still)
-    every = seen[0]
+    before = {(p.pid, getattr(p, name)) for p in kd.processes()}
+    found = kd.processes(op, mine)
+    # Others begin, end and change beside the tests: of those that were the same before and after, all is known.
+    still = before & {(p.pid, getattr(p, name)) for p in kd.processes()}
+    chosen = [pid for pid, value in sorted(still) if value == mine]
+    rest = {pid for pid, value in still if value != mine}
     assert os.getpid() in [p.pid for p in found]
     assert {getattr(p, name) for p in found} == {mine}
     assert [p.pid for p in found] == sorted(p.pid for p in found)
-    assert len(found) <= len(every)
     assert kd.processes(op, 1 << 40) == kd.processes(op, -7) == []
-    assert [p.pid for p in found] == [pid for pid, value in every if value == mine]
-    rest = {pid for pid, value in every if value != mine}
+    assert [p.pid for p in found if p.pid in set(chosen) | rest] == chosen
     assert not rest & {p.pid for p in found}
 
 
