@@ -91,16 +91,22 @@ def files(core: Path, kernel: Path | None = None, swap: Path | None = None) -> l
     return found
 
 
+def visible(word: bytes) -> str:
+    """A word as the programs print it: control characters in octal, as ps(1) has them by vis(3)."""
+    text = "".join(f"\\{byte:03o}" if byte < 0x20 or byte == 0x7F else chr(byte) for byte in word)
+    return text.encode("latin-1").decode("utf-8", "surrogateescape")
+
+
 def words(kd: pykvm.Kvm, p: Any, nchr: int = 0) -> str:
     """The arguments of a process as the programs print them."""
     found = pykvm.kvm_getargv(kd, p, nchr) or []
-    return "".join(" " + word.decode("utf-8", "surrogateescape") for word in found)
+    return "".join(" " + visible(word) for word in found)
 
 
 def variables(kd: pykvm.Kvm, p: Any) -> str:
     """And its environment."""
     found = pykvm.kvm_getenvv(kd, p, 0) or []
-    return "".join(" +" + word.decode("utf-8", "surrogateescape") for word in found)
+    return "".join(" +" + visible(word) for word in found)
 
 
 def procinfo(kd: pykvm.Kvm, op: int = pykvm.KERN_PROC_KTHREAD, arg: int = 0) -> list[str]:

@@ -362,11 +362,11 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Programs:
 
 
 def test_ps_in_c(kd: Kvm, programs: Programs, spawned: Start) -> None:
-    child = spawned("sleep", "100", env={"A": "1"})
+    child = spawned("sleep", "100", env={"A": "1\n2"})
     until(sleeps(kd, child.pid))
     lines = programs.lines("ps", "-n", more=["-DKVM_TARGET_LP64"])
     found = {int(line.split()[0]): line for line in lines}
-    assert found[child.pid] == f"{child.pid} {os.getpid()} {os.geteuid()} 3 sleep 0 sleep 100 +A=1"
+    assert found[child.pid] == f"{child.pid} {os.getpid()} {os.geteuid()} 3 sleep 0 sleep 100 +A=1\\0122"
     assert os.getpid() in found
     assert len(found) == len(lines)
 

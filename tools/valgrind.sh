@@ -8,7 +8,8 @@ PYTHONMALLOC=malloc valgrind -q --error-exitcode=99 --leak-check=full --errors-f
     --show-leak-kinds=definite --suppressions=tools/python.supp --log-file="$log" \
     "$venv/bin/python" -m pytest -p no:cacheprovider -m core tests || { cat "$log"; exit 1; }
 # libkvm.so in programs of its own: copies of records, threads, errors, what FreeBSD has.
-PYKVM_CONSUMER_RUNNER="valgrind -q --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite \
+# Without a fair lock valgrind lets a thread that never sleeps keep the others waiting for minutes.
+PYKVM_CONSUMER_RUNNER="valgrind --fair-sched=try -q --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite \
     --show-leak-kinds=definite --suppressions=$PWD/tools/python.supp" \
     "$venv/bin/python" -m pytest -q -p no:cacheprovider tests/test_libkvm.py tests/test_libkvm_process.py \
     -k "copied or threads or functions_of_freebsd or device or test_ps or test_fork"

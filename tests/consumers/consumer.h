@@ -53,4 +53,18 @@ static inline void consumer_close(kvm_t *kd)
 		errx(1, "kvm_close");
 }
 
+/* Arguments or variables, each after a blank and `what`; control characters as ps(1) has them by vis(3): one process
+   is one line whatever it calls itself. */
+static inline void consumer_words(const char *what, char **vector)
+{
+	for (int i = 0; vector != NULL && vector[i] != NULL; i++) {
+		printf(" %s", what);
+		for (const unsigned char *c = (const unsigned char *)vector[i]; *c != 0; c++)
+			if (*c < ' ' || *c == 127)
+				printf("\\%03o", *c);
+			else
+				putchar(*c);
+	}
+}
+
 #endif

@@ -8,8 +8,7 @@ static void line(kvm_t *kd, const char *what, char **words)
 		return;
 	}
 	printf("%s", what);
-	for (; *words != NULL; words++)
-		printf(" %s", *words);
+	consumer_words("", words);
 	printf("\n");
 }
 

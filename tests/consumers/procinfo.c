@@ -21,9 +21,7 @@ int main(int argc, char **argv)
 		printf(" %lld %llx %llx %llx", (long long)p->nice, (unsigned long long)p->flags,
 		    (unsigned long long)p->wchan, (unsigned long long)p->paddr);
 		printf(" %c <%s> <%s> <%s>", p->stat ? p->stat : '-', p->comm, p->login, p->wmesg);
-		char **words = kvm_getargv(kd, p->record, 0);
-		for (int i = 0; words != NULL && words[i] != NULL; i++)
-			printf(" %s", words[i]);
+		consumer_words("", kvm_getargv(kd, p->record, 0));
 		printf("\n");
 	}
 	consumer_close(kd);

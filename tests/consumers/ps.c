@@ -12,12 +12,6 @@
 #define H64(v) (v)
 #endif
 
-static void words(const char *what, char **vector)
-{
-	for (int i = 0; vector != NULL && vector[i] != NULL; i++)
-		printf(" %s%s", what, vector[i]);
-}
-
 int main(int argc, char **argv)
 {
 	kvm_t *kd = consumer_open(&argc, &argv);
@@ -31,8 +25,8 @@ int main(int argc, char **argv)
 		one = kp[i];	/* as ps(1) does, before it sorts them */
 		printf("%d %d %d %d %.24s %#llx", H32(one.p_pid), H32(one.p_ppid), H32(one.p_uid), one.p_stat, one.p_comm,
 		    (unsigned long long)H64(one.p_paddr));
-		words("", kvm_getargv2(kd, &one, 0));
-		words("+", kvm_getenvv2(kd, &one, 0));
+		consumer_words("", kvm_getargv2(kd, &one, 0));
+		consumer_words("+", kvm_getenvv2(kd, &one, 0));
 		printf("\n");
 	}
 	consumer_close(kd);

@@ -3,12 +3,6 @@
 
 #include <kvm/freebsd.h>
 
-static void words(const char *what, char **vector)
-{
-	for (int i = 0; vector != NULL && vector[i] != NULL; i++)
-		printf(" %s%s", what, vector[i]);
-}
-
 int main(int argc, char **argv)
 {
 	kvm_t *kd = consumer_open(&argc, &argv);
@@ -25,8 +19,8 @@ int main(int argc, char **argv)
 			errx(1, "kinfo_proc has %d bytes, not %zu", kp[i].ki_structsize, sizeof(*kp));
 		printf("%d %d %u %d %s %lld", kp[i].ki_pid, kp[i].ki_ppid, kp[i].ki_uid, kp[i].ki_stat, kp[i].ki_comm,
 		    (long long)kp[i].ki_start.tv_sec);
-		words("", kvm_getargv(kd, &copy[i], 0));
-		words("+", kvm_getenvv(kd, &copy[i], 0));
+		consumer_words("", kvm_getargv(kd, &copy[i], 0));
+		consumer_words("+", kvm_getenvv(kd, &copy[i], 0));
 		printf("\n");
 	}
 	free(copy);
