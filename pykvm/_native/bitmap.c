@@ -46,14 +46,16 @@ static int take(pk_bitmap *b, const pk_file *file, uint64_t offset, uint64_t byt
 int pk_bitmap_open(pk_bitmap *b, const pk_image *image, uint32_t file, uint64_t offset, uint64_t nbits, int swap_words)
 {
     const uint64_t bytes = nbits / 8 + (nbits % 8 != 0), blocks = nbits / BLOCK_BITS + 1;
+    /* The first bits of a big-endian word are in its last byte. */
+    const uint64_t word = swap_words == 0 ? 1 : swap_words == 4 ? 4 : 8, held = (bytes + word - 1) / word * word;
     uint64_t n = 0;
     int got;
 
     memset(b, 0, sizeof(*b));
     if (nbits > UINT32_MAX || file >= image->nfiles || offset > image->files[file].size ||
-        bytes > image->files[file].size - offset)
+        held > image->files[file].size - offset)
         return -1;
-    got = take(b, &image->files[file], offset, bytes, swap_words);
+    got = take(b, &image->files[file], offset, held, swap_words);
     b->counts = got > 0 ? malloc((size_t)blocks * sizeof(*b->counts)) : NULL;
     if (b->counts == NULL) {
         pk_bitmap_close(b);

@@ -15,7 +15,8 @@ DECLS = (
 )  # fmt: skip
 SOURCES = (
     "image", "extents", "snapshot", "pages", "minidump", "bitmap", "pagecache", "parallel", "codec", "lzo",
-    "find", "mmu", "pmeg", "hashed", "space", "list", "symtab", "kallsyms", "ksymtab", "nmlist", "names", "btf", "ctf",
+    "find", "mmu", "pmeg", "hashed", "space", "words", "list", "symtab", "kallsyms", "ksymtab", "nmlist", "names",
+    "btf", "ctf",
 )  # fmt: skip
 
 
@@ -33,7 +34,7 @@ ffi.set_source(
     '#include "core.h"\n#include "brief.h"',
     sources=[os.path.relpath(HERE / f"{name}.c") for name in SOURCES],
     include_dirs=[os.path.relpath(HERE)],
-    depends=[os.path.relpath(p) for p in [*sorted(HERE.glob("decl/*.h")), HERE / "core.h", HERE / "brief.h"]],
+    depends=[os.path.relpath(p) for p in [*sorted(HERE.glob("decl/*.h")), *sorted(HERE.glob("*.h"))]],
     # The flags of the build itself (CFLAGS) come after these: the sanitizer and CI builds add theirs.
     extra_compile_args=["-std=gnu11", "-D_FILE_OFFSET_BITS=64", "-O2", "-Wall", "-Wextra"],
     libraries=["pthread", "deflate", "zstd", "snappy"],

@@ -50,18 +50,28 @@ static uint64_t offset_of(const minidump_t *m, uint64_t bit)
 /* How many pages from a set bit on lie in one piece of the file, at most `most`. */
 static uint64_t run(const minidump_t *m, uint64_t bit, uint64_t most)
 {
-    uint64_t n = 1;
+    const uint64_t bytes = m->bitmap.nbits / 8;
+    uint64_t n = 0, word;
 
-    while (n < most && bit + n < m->bitmap.nbits) {
-        if (((bit + n) & 7) == 0 && most - n >= 8 && m->bitmap.nbits - (bit + n) >= 8 &&
-            m->bitmap.bits[(bit + n) >> 3] == 0xff)
-            n += 8;
-        else if (pk_bitmap_bit(&m->bitmap, bit + n))
+    if (most > m->bitmap.nbits - bit)
+        most = m->bitmap.nbits - bit;
+    while (n < most) {
+        const uint64_t byte = (bit + n) >> 3, inside = (bit + n) & 7;
+        uint64_t set;
+
+        if (bytes < 8 || byte > bytes - 8) {
+            if (!pk_bitmap_bit(&m->bitmap, bit + n))
+                break;
             n++;
-        else
+            continue;
+        }
+        word = ~pk_load(m->bitmap.bits + byte, 8, 0) >> inside;
+        set = word == 0 ? 64 - inside : (uint64_t)__builtin_ctzll(word);
+        n += set < 64 - inside ? set : 64 - inside;
+        if (set < 64 - inside)
             break;
     }
-    return n;
+    return n < most ? n : most;
 }
 
 /* How many bits from `bit` on are not set, at most `most`. */

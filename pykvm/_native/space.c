@@ -1,35 +1,10 @@
 /* A kernel's virtual memory: translation, the software TLB, bulk transfers. */
-#include "core.h"
+#include "space.h"
 
-#define GRANULE_SHIFT 12
-#define GRANULE ((uint64_t)1 << GRANULE_SHIFT)
-#define LARGE_SHIFT 21
-#define LARGE ((uint64_t)1 << LARGE_SHIFT)
-#define LARGE_SIZE 256u
 #define BULK ((uint64_t)1 << 16)
-#define AHEAD 32u
-
-/* A granule of virtual memory that was read before, and where it lies in the
-   host's memory (see pk_view). `check` is made of the page number and the other
-   words: a reader that sees words of two writers finds that they do not fit and
-   takes the slow way, so no lock is needed. */
-typedef struct {
-    _Atomic uint64_t check, data, seq, ticket;
-} tlb_entry;
-
-struct pk_space {
-    pk_image *image;
-    pk_mmu *mmu;
-    uint64_t va_mask;
-    int big_endian;
-    atomic_int closed;
-    uint32_t ndirect;
-    struct { uint64_t start, last; } direct[PK_DIRECT_MAX];
-    atomic_int has_large;           /* there is something in `large` */
-    tlb_entry large[LARGE_SIZE];    /* whole large pages, of files that are mapped */
-    uint32_t last;                  /* entries - 1 */
-    tlb_entry tlb[];
-};
+#define PIECES 32u              /* of a long read are looked up before they are copied */
+#define LINE 64u                /* of the host's cache */
+#define LINES 4u                /* at a piece's beginning, until the host notices by itself what is read */
 
 pk_space *pk_space_new(pk_image *image, pk_mmu *mmu, uint64_t va_mask, int big_endian, uint32_t entries)
 {
@@ -72,40 +47,9 @@ int pk_space_direct(pk_space *s, uint64_t start, uint64_t last)
     return 1;
 }
 
-static inline uint64_t check_of(uint64_t page, uint64_t data, uint64_t seq, uint64_t ticket)
-{
-    /* Spread, so that pages whose numbers differ as their places do are told apart. */
-    return (page + 1) * 0x9e3779b97f4a7c15u ^ data ^ seq ^ ticket << 32;
-}
-
-/* The entry of a page. A kernel's regions begin at round addresses: by their lowest bits alone, pages at the same
-   place in two of them would forever push each other out. */
-static inline tlb_entry *slot_of(pk_space *s, uint64_t page)
-{
-    return &s->tlb[(page ^ page >> 14 ^ page >> 28) & s->last];
-}
-
-/* Where else it may be: pages of two long regions would meet at all their places, if they do at the first. */
-static inline tlb_entry *second_slot_of(pk_space *s, uint64_t page)
-{
-    return &s->tlb[(page * 0x9e3779b97f4a7c15u >> 32) & s->last];
-}
-
 static inline int is_free(const tlb_entry *e)
 {
     return atomic_load_explicit(&e->check, memory_order_relaxed) == 0;
-}
-
-/* Where a page lies, if this entry is of it; else NULL. */
-static inline const uint8_t *hit(const tlb_entry *e, uint64_t page, uint64_t *seq, uint64_t *ticket)
-{
-    const uint64_t data = atomic_load_explicit(&e->data, memory_order_relaxed);
-
-    *seq = atomic_load_explicit(&e->seq, memory_order_relaxed);
-    *ticket = atomic_load_explicit(&e->ticket, memory_order_relaxed);
-    return atomic_load_explicit(&e->check, memory_order_acquire) == check_of(page, data, *seq, *ticket)
-               ? (const uint8_t *)(uintptr_t)data
-               : NULL;
 }
 
 static void store(tlb_entry *e, uint64_t page, const pk_view *view)
@@ -117,57 +61,6 @@ static void store(tlb_entry *e, uint64_t page, const pk_view *view)
     atomic_store_explicit(&e->ticket, view->ticket, memory_order_relaxed);
     /* Last: who finds it finds the page's bytes as this thread saw them. */
     atomic_store_explicit(&e->check, check_of(page, data, seq, view->ticket), memory_order_release);
-}
-
-/* Where n bytes of one page lie, if the TLB knows; else NULL. */
-static inline __attribute__((always_inline)) const uint8_t *known(pk_space *s, uint64_t va, uint64_t n, uint64_t *seq,
-                                                                  uint64_t *ticket)
-{
-    const uint64_t page = va >> GRANULE_SHIFT, large = va >> LARGE_SHIFT;
-    const uint8_t *p;
-
-    if (atomic_load_explicit(&s->closed, memory_order_relaxed))
-        return NULL;
-    if (atomic_load_explicit(&s->has_large, memory_order_relaxed)) {
-        p = hit(&s->large[large % LARGE_SIZE], large, seq, ticket);
-        if (p != NULL && (va & (LARGE - 1)) + n <= LARGE)
-            return p + (va & (LARGE - 1));
-    }
-    p = hit(slot_of(s, page), page, seq, ticket);
-    if (p == NULL)
-        p = hit(second_slot_of(s, page), page, seq, ticket);
-    return p != NULL && (va & (GRANULE - 1)) + n <= GRANULE ? p + (va & (GRANULE - 1)) : NULL;
-}
-
-/* GCC makes a copy of up to a page `rep movs`, which takes longer to begin than most copies take, and lets no read begin
-   before it has ended: so only where n is known it is its own. */
-static inline void copy(void *to, const uint8_t *from, uint64_t n)
-{
-    if (__builtin_constant_p(n))
-        memcpy(to, from, (size_t)n);
-    else
-        memmove(to, from, (size_t)n);
-}
-
-/* Copy n bytes from where known() found them, unless they are there no more. */
-static inline int take(const uint8_t *p, uint64_t seq, uint64_t ticket, void *buf, uint64_t n)
-{
-    if (p == NULL)
-        return 0;
-    copy(buf, p, n);
-    if (seq == 0)
-        return 1;
-    atomic_thread_fence(memory_order_acquire);
-    return atomic_load_explicit((const _Atomic uint32_t *)(uintptr_t)seq, memory_order_relaxed) == (uint32_t)ticket;
-}
-
-/* Copy n bytes that lie in one granule, if the TLB knows where. */
-static inline int quick(pk_space *s, uint64_t va, void *buf, uint64_t n)
-{
-    uint64_t seq, ticket;
-    const uint8_t *p = known(s, va, n, &seq, &ticket);
-
-    return take(p, seq, ticket, buf, n);
 }
 
 static int translate(pk_space *s, uint64_t va, uint64_t *pa, uint64_t *left, pk_fault *fault)
@@ -264,6 +157,46 @@ static uint64_t read_directly(pk_space *s, uint64_t va, void *buf, uint64_t n, p
     return got;
 }
 
+/* Bytes from va on that lie in mapped files, copied; 0: the first do not, or there is a fault. What follows one another
+   in the file is copied in one go, and the host is asked for a piece before it is needed: it reads ahead by itself only
+   within its own pages. */
+static uint64_t read_mapped(pk_space *s, uint64_t va, char *buf, uint64_t n)
+{
+    struct { const uint8_t *data; uint64_t size; } pieces[PIECES];
+    uint64_t seen = 0, done = 0;
+    unsigned count = 0;
+
+    while (seen < n) {
+        const uint64_t at = seen == 0 ? va : (va + seen) & s->va_mask;
+        uint64_t pa, left, want = n - seen;
+        pk_fault fault;
+        pk_view view;
+
+        if (!translate(s, at, &pa, &left, &fault) || !pk_image_view(s->image, pa, &view) || view.seq != NULL)
+            break;
+        if (want > left)
+            want = left;
+        if (want > view.avail)
+            want = view.avail;
+        if (count > 0 && pieces[count - 1].data + pieces[count - 1].size == view.data) {
+            pieces[count - 1].size += want;
+        } else if (count < PIECES) {
+            for (unsigned line = 0; line < LINES; line++)
+                __builtin_prefetch(view.data + line * LINE);
+            pieces[count].data = view.data;
+            pieces[count++].size = want;
+        } else {
+            break;
+        }
+        seen += want;
+    }
+    for (unsigned i = 0; i < count; i++) {
+        memcpy(buf + done, pieces[i].data, (size_t)pieces[i].size);
+        done += pieces[i].size;
+    }
+    return done;
+}
+
 uint64_t pk_space_read(pk_space *s, uint64_t va, void *buf, uint64_t n, pk_fault *fault)
 {
     pk_fault own;
@@ -291,6 +224,10 @@ uint64_t pk_space_read(pk_space *s, uint64_t va, void *buf, uint64_t n, pk_fault
             done += read_directly(s, at, (char *)buf + done, want < left ? want : left, fault);
             if (fault->status != PK_OK)
                 return done;
+            continue;
+        }
+        if (want > GRANULE && (left = read_mapped(s, at, (char *)buf + done, want)) != 0) {
+            done += left;
             continue;
         }
         if (!translate(s, at, &pa, &left, fault))
@@ -384,89 +321,4 @@ uint64_t pk_space_write(pk_space *s, uint64_t va, const void *buf, uint64_t n, p
     /* What was written may have been a page table. */
     tlb_flush(s);
     return done;
-}
-
-static inline uint64_t value(pk_space *s, uint64_t va, unsigned size)
-{
-    uint8_t raw[8];
-
-    if (!quick(s, va, raw, size) && pk_space_read(s, va, raw, size, NULL) != size)
-        return PK_MISS;
-    return pk_load(raw, size, s->big_endian);
-}
-
-uint64_t pk_word_u8(pk_space *s, uint64_t va) { return value(s, va, 1); }
-uint64_t pk_word_u16(pk_space *s, uint64_t va) { return value(s, va, 2); }
-uint64_t pk_word_u32(pk_space *s, uint64_t va) { return value(s, va, 4); }
-uint64_t pk_word_u64(pk_space *s, uint64_t va) { return value(s, va, 8); }
-
-static inline int64_t signed_value(pk_space *s, uint64_t va, unsigned size)
-{
-    const uint64_t v = value(s, va, size), sign = (uint64_t)1 << (size * 8 - 1);
-
-    return v == PK_MISS ? (int64_t)v : (int64_t)((v ^ sign) - sign);
-}
-
-int64_t pk_word_i8(pk_space *s, uint64_t va) { return signed_value(s, va, 1); }
-int64_t pk_word_i16(pk_space *s, uint64_t va) { return signed_value(s, va, 2); }
-int64_t pk_word_i32(pk_space *s, uint64_t va) { return signed_value(s, va, 4); }
-int64_t pk_word_i64(pk_space *s, uint64_t va) { return signed_value(s, va, 8); }
-
-uint64_t pk_space_cstr(pk_space *s, uint64_t va, char *buf, uint64_t limit, pk_fault *fault)
-{
-    uint64_t done = 0;
-
-    pk_set_fault(fault, PK_OK, 0, 0);
-    while (done < limit) {
-        const uint64_t at = done == 0 ? va : (va + done) & s->va_mask;
-        uint64_t step = GRANULE - (at & (GRANULE - 1)), got;
-        const char *nul;
-
-        if (step > limit - done)
-            step = limit - done;
-        got = pk_space_read(s, at, buf + done, step, fault);
-        nul = memchr(buf + done, 0, (size_t)got);
-        if (nul != NULL) {
-            fault->status = PK_OK;
-            return (uint64_t)(nul - buf);
-        }
-        done += got;
-        if (got < step)
-            return done;
-    }
-    return done;
-}
-
-uint64_t pk_space_gather(pk_space *s, const uint64_t *addrs, uint64_t count, uint64_t size, void *dst,
-                         uint64_t stride, uint8_t *ok, pk_fault *fault)
-{
-    struct { const uint8_t *p; uint64_t seq, ticket; } places[AHEAD];
-    char *out = dst;
-
-    pk_set_fault(fault, PK_OK, 0, 0);
-    for (uint64_t i = 0; i < count; i++, out += stride) {
-        const uint64_t slot = i % AHEAD;
-        int got;
-
-        /* The host's memory is asked for many words before it is waited for. */
-        if (slot == 0)
-            for (uint64_t j = 0; j < AHEAD && i + j < count; j++) {
-                places[j].p = known(s, addrs[i + j], size, &places[j].seq, &places[j].ticket);
-                __builtin_prefetch(places[j].p);
-            }
-        /* Copies of known size are one instruction each. */
-        got = size == 8   ? take(places[slot].p, places[slot].seq, places[slot].ticket, out, 8)
-              : size == 4 ? take(places[slot].p, places[slot].seq, places[slot].ticket, out, 4)
-                          : take(places[slot].p, places[slot].seq, places[slot].ticket, out, size);
-        if (ok != NULL)
-            ok[i] = 1;
-        if (got || pk_space_read(s, addrs[i], out, size, fault) == size)
-            continue;
-        if (ok == NULL)
-            return i;
-        ok[i] = 0;
-        memset(out, 0, (size_t)size);
-    }
-    pk_set_fault(fault, PK_OK, 0, 0);
-    return count;
 }
