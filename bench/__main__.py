@@ -1,10 +1,10 @@
-"""python -m bench: everything, or the parts named: memory symbols processes open linux freebsd libkvm."""
+"""python -m bench: everything, or the parts named: memory symbols processes open linux freebsd libkvm live."""
 
 from __future__ import annotations
 
 import sys
 
-from bench import freebsd, libkvm, linux, memory, opening, processes, symbols
+from bench import freebsd, libkvm, linux, live, memory, opening, processes, symbols
 
 PARTS = {
     "memory": memory.run,
@@ -14,6 +14,7 @@ PARTS = {
     "linux": linux.run,
     "freebsd": freebsd.run,
     "libkvm": libkvm.run,
+    "live": live.run,
 }
 
 for name in sys.argv[1:] or PARTS:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
@@ -128,6 +127,8 @@ def expand(fd: int, path: str, scheme: str, part: tuple[int, int] | None = None)
     part: (offset, size) of a gzip or zstd stream in a file that has more. Blocks of zeros become holes.
     FormatError for a damaged or cut stream, KvmError when the disk is full.
     """
+    import tempfile  # half a hundredth of a second, that no other dump needs
+
     opener = next(op for name, _, op in SCHEMES if name == scheme)
     if opener is None:
         raise FormatError(f"{path}: compressed with compress(1), which is not read: expand it with uncompress(1) first")

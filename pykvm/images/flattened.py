@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import struct
-import tempfile
 from pathlib import Path
 
 from pykvm.errors import FormatError, KvmError
@@ -25,6 +24,8 @@ def expand(fd: int, path: str) -> int:
 
     FormatError for a record that makes no sense or is cut, KvmError when the disk is full.
     """
+    import tempfile  # half a hundredth of a second, that no other dump needs
+
     total = os.fstat(fd).st_size
     progress = Progress(f"unflattening {Path(path).name}", total)
     with tempfile.TemporaryFile(prefix="pykvm-") as out:
