@@ -23,10 +23,10 @@ demo: all
 test: all
 	$(PY) -m pytest tests
 
-# The running kernel, and running virtual machines: in guests that QEMU boots.
+# The running kernel, and running virtual machines: in guests that QEMU boots. LIVE: for pytest, as -k of some.
 test-live: all
 	sh tools/live.sh
-	PYKVM_LIVE_TESTS=1 $(PY) -m pytest -p no:cacheprovider tests/live
+	PYKVM_LIVE_TESTS=1 $(PY) -m pytest -p no:cacheprovider tests/live $(LIVE)
 
 $(VENV)/.dev: $(VENV)/.built
 	$(PY) -m pip install -q --disable-pip-version-check mypy ruff

@@ -16,12 +16,12 @@ SOURCE = Path(__file__).resolve().parent / "c" / "libkvm.c"
 NAMES = 20
 
 
-def program() -> Path:
-    """The compiled program."""
+def compiled(source: Path) -> Path:
+    """The program."""
     command = [sys.executable, "-m", "pykvm", "config", "--cflags", "--libs"]
     flags = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
-    found = Path(ROOM.name) / "libkvm"
-    subprocess.run(["cc", "-O2", "-Wall", SOURCE, "-o", found, *flags], check=True)
+    found = Path(ROOM.name) / source.stem
+    subprocess.run(["cc", "-O2", "-Wall", source, "-o", found, *flags], check=True)
     return found
 
 
@@ -34,7 +34,7 @@ def measure(kind: str, core: Path, kernel: Path) -> None:
         names = [name for name, times in Counter(iter(s.kd.symbols)).items() if times == 1]
     chosen = names[:: max(1, len(names) // NAMES)][:NAMES]
     out = subprocess.run(
-        [program(), core, kernel, addresses, pieces, *chosen], capture_output=True, text=True, check=True
+        [compiled(SOURCE), core, kernel, addresses, pieces, *chosen], capture_output=True, text=True, check=True
     ).stdout
     took = {words[0]: (float(words[1]), int(words[2])) for words in map(str.split, out.splitlines())}
 

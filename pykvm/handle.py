@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import stat
 import sys
+import threading
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from types import TracebackType
@@ -27,6 +29,7 @@ from pykvm.types import layout as layouts
 from pykvm.types.layout import Types
 
 ERRBUF = 2048  # _POSIX2_LINE_MAX: the size of the handle's message and of a caller's errbuf
+PATIENCE = 1.0  # seconds between two looks at where a running kernel's memory lies, when reads fail
 FIRST_SWAP_PAGE = 1  # of all swap space: page 0 is never used
 
 
@@ -36,7 +39,8 @@ class Kvm(Asking):
     Kvm(core, kernel, swap): core is a dump, or a list of the files that one was split over, or None for the
     running kernel; kernel the file it was booted from; swap a swap device's contents. writable: kd.write works.
     layout: a JSON file of structure layouts, which are taken before pykvm's own. zero_excluded: memory that the dump
-    leaves out reads as zeros, not as an error.
+    leaves out reads as zeros, not as an error. live: whether raw memory is of a virtual machine that runs; None: if
+    another program has the file open for writing, which only its owner and the superuser are told.
     """
 
     def __init__(
@@ -48,9 +52,11 @@ class Kvm(Asking):
         writable: bool = False,
         layout: Path | None = None,
         zero_excluded: bool = False,
+        live: bool | None = None,
     ) -> None:
         self._prepare(None)
         self._zero_excluded = zero_excluded
+        self._runs: bool | None = live
         with Recorded(self):
             self._open(kernel, core, swap, os.O_RDWR if writable else os.O_RDONLY, layout)
 
@@ -69,7 +75,11 @@ class Kvm(Asking):
         self._parts: Parts | None = None
         self._layout: Types | None = None
         self._zero_excluded = False
+        self._runs = None
         self._resolver: Resolver | None = None
+        self._moving = threading.RLock()
+        self._look_again = 0.0
+        self.moved = False  # the space that memory is read through is another than it was at first
         super().__init__()
         self.symbol: Callable[[str], int] = self._missing
 
@@ -114,6 +124,7 @@ class Kvm(Asking):
         for path in paths:
             file = HostFile(path, flags)
             self._files.append(file)
+            file.runs = self._runs
             if stat.S_ISCHR(file.mode):
                 raise KvmError(f"{file.path}: not physical memory device")
         if self._files[0].readable:
@@ -161,6 +172,8 @@ class Kvm(Asking):
         else:
             self.symbol = self._symbols.getter(self._missing)
             self._no_memory = _no_header(image)
+            if self._kernel is not None and not image.flaw:
+                self._no_memory += f" (by the names in {self._kernel.path} it is of no kernel known to pykvm)"
 
     def _no_object(self, kernel: HostFile) -> KvmError:
         what = "kernel is not an ELF file: not an object file (ELF or a.out) or list of names"
@@ -226,29 +239,42 @@ class Kvm(Asking):
         """
         with Recorded(self):
             image = self._image
+            if self._closed:
+                raise KvmError(CLOSED)
             if self._target is None or self._parts is None or image is None or not image.live:
                 return
-            self._moved()
+            self.look_again(surely=True)
             if self._symbols is not None:
                 self._symbols.again()
             self._target.refresh(self._parts)
 
-    def _moved(self) -> bool:
-        """Whether the memory of the kernel lay elsewhere, and is read there now."""
-        image, target, parts = self._image, self._target, self._parts
-        fresh = kcore.again(image) if image is not None and image.format == "kcore" else None
-        if fresh is None or target is None or parts is None:
+    def look_again(self, *, surely: bool = False) -> bool:
+        """Whether the memory of the kernel lay elsewhere, and is read there now. surely: even if it was looked for a
+        moment ago."""
+        image = self._image
+        if image is None or not image.live or (not surely and time.monotonic() < self._look_again):
             return False
-        self._image = parts.image = fresh
-        self._files.append(fresh.files[0])
-        self._translate(fresh, target)
-        return True
+        with self._moving:
+            target, parts = self._target, self._parts
+            if self._closed or target is None or parts is None or image is not self._image:
+                return False
+            self._look_again = time.monotonic() + PATIENCE
+            fresh = image.again()
+            if fresh is None:
+                return False
+            self._files.append(fresh.files[0])
+            self._translate(fresh, target)
+            parts.image = fresh
+            target.moved()
+            self.moved = True
+            return True
 
     def _release(self) -> None:
-        self.detach()
-        for file in self._files:
-            file.close()
-        self._files = []
+        with self._moving:
+            self.detach()
+            for file in self._files:
+                file.close()
+            self._files = []
         if self._symbols is not None:
             self._symbols.let_go()
         if self._parts is not None:

@@ -21,6 +21,7 @@ MAX_GATHER = 1 << 32  # bytes of one call
 NO_ADDRESS = (lib.PK_EIO, lib.PK_EMEM, lib.PK_ECLOSED)  # failures that are not of an address
 
 Reader = Callable[[int], int]
+WORDS = {1: lib.pk_word_u8, 2: lib.pk_word_u16, 4: lib.pk_word_u32, 8: lib.pk_word_u64}
 window, unpack, memmove = lib.pk_space_window, ffi.unpack, ffi.memmove
 
 
@@ -43,6 +44,7 @@ class Memory:
     def __init__(self) -> None:
         self._image: Image | None = None
         self._space: Any = None
+        self._before: list[Any] = []
         self._pte_error = ""
         self._pointer_size = 8
         self._byteorder = "little"
@@ -61,18 +63,20 @@ class Memory:
         pages: int = TLB_PAGES,
     ) -> None:
         """Read through this image and translation from now on; `pages`: how many translations to keep."""
-        self._image = image
-        self._byteorder = byteorder
-        self._pointer_size = pointer_size
-        self._space = None
+        space = None
         if translation is not None:
-            space = lib.pk_space_new(image.core, translation.mmu, translation.va_mask, byteorder == "big", pages)
-            if space == ffi.NULL:
+            new = lib.pk_space_new(image.core, translation.mmu, translation.va_mask, byteorder == "big", pages)
+            if new == ffi.NULL:
                 raise KvmError("out of memory")
-            self._space = ffi.gc(space, lib.pk_space_free)
-            for start, last in image.direct:
-                lib.pk_space_direct(space, start, last)
+            space = ffi.gc(new, lib.pk_space_free)
+            for start, last, offset, sure in image.direct:
+                lib.pk_space_direct(space, start, last, offset, sure)
             self._pte_error = translation.pte_error
+        # C that has been given the old one, and threads, may read through it until the handle is closed.
+        if self._space is not None:
+            self._before.append(self._space)
+        self._image, self._byteorder, self._pointer_size = image, byteorder, pointer_size
+        self._space = space
         self._make_readers()
 
     @property
@@ -82,15 +86,18 @@ class Memory:
 
     def outlive(self) -> None:
         """Keep what memory is read through for good, for C that goes on reading when Python has ended."""
-        if self._space is not None:
-            ffi.gc(self._space, None)
+        for space in (*self._before, self._space):
+            if space is not None:
+                ffi.gc(space, None)
 
     def detach(self) -> None:
         """Make every further access say that the handle is closed."""
         self._closed = True
-        if self._space is not None:
-            lib.pk_space_close(self._space)
+        for space in (*self._before, self._space):
+            if space is not None:
+                lib.pk_space_close(space)
         # Threads that are still in C hold their own references; the memory goes with the last of them.
+        self._before = []
         self._space = None
         self._image = None
         self._no_memory = CLOSED
@@ -157,6 +164,9 @@ class Memory:
             if mapped:
                 data = unpack(mapped, n)
                 return data
+            word = self._word(space, addr, n)
+            if word is not None:
+                return word
             buf = unset("char[]", n)
             if lib.pk_space_read(space, addr, buf, n, ffi.NULL) == n:
                 data = unpack(buf, n)
@@ -177,12 +187,12 @@ class Memory:
             return
         fault = ffi.new("pk_fault *")
         got = self.transfer(lib.pk_space_read, addr, ffi.from_buffer(buf), n, fault)
-        if got < n and self._moved():
+        if got < n and self.look_again():
             got = self.transfer(lib.pk_space_read, addr, ffi.from_buffer(buf), n, fault)
         if got < n:
             raise self.note(self.fault(fault, addr, got))
 
-    def _moved(self) -> bool:
+    def look_again(self) -> bool:
         """Called when a read fails: whether it is worth another try, as a kernel that runs has its memory elsewhere."""
         return False
 
@@ -190,10 +200,20 @@ class Memory:
         """Fill n bytes of a buffer, which has them, if they are few and lie mapped in one piece: the short way."""
         space = self._space_for(addr)
         mapped = window(space, addr, n) if n <= SHORT else None
-        if not mapped:
+        if mapped:
+            memmove(buf, mapped, n)
+            return True
+        word = self._word(space, addr, n)
+        if word is None:
             return False
-        memmove(buf, mapped, n)
+        buf[:n] = word
         return True
+
+    def _word(self, space: Any, addr: int, n: int) -> bytes | None:
+        """So many bytes of memory that is not mapped, if they are a word's: a short way, too. None: by the long way."""
+        call = WORDS.get(n)
+        value: int | None = call(space, addr) if call is not None else None
+        return None if value is None else value.to_bytes(n, "big" if self._byteorder == "big" else "little")
 
     def transfer(self, call: Any, addr: int, buf: Any, n: int, fault: Any) -> int:
         """Run pk_space_read or pk_space_write; the bytes moved."""
@@ -299,10 +319,10 @@ class Memory:
         return file is not None and file.writable and not file.compressed
 
     def write(self, addr: int, data: Any) -> int:
-        """Write bytes to a kernel virtual address: their number, all of them or none.
+        """Write bytes to a kernel virtual address: their number. Nothing is written unless all of them have a place.
 
         KvmError if the handle was not opened for writing, or its dump is compressed; AddressError for memory that
-        is not there.
+        is not there; KvmError also where the host writes a part and then no more (a full disk, /dev/mem).
         """
         space, image = self._space_for(addr), self._image
         file = image.written if image is not None else None

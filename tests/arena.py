@@ -83,7 +83,7 @@ def target(
     """A target and its parts as far as parsers look at them: what VMCOREINFO, types and symbols say."""
     info = VmcoreInfo("".join(f"{k}={v}\n" for k, v in lines.items()).encode())
     found = {name: SimpleNamespace(value=value) for name, value in (symbols or {}).items()}
-    image = SimpleNamespace(path="vmcore", files=[SimpleNamespace(size=1 << 20)])
+    image = SimpleNamespace(path="vmcore", files=[SimpleNamespace(size=1 << 20)], live=False)
     parts = SimpleNamespace(memory=arena, image=image, symbols=SimpleNamespace(find=found.get, flaw=None))
     kernel = SimpleNamespace(
         types=known if known is not None else Types(),

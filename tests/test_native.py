@@ -422,7 +422,7 @@ def test_what_the_host_cannot_read_of_a_direct_range() -> None:
         nothing = mmu.radix([], [], "little")
         for walker, status in ((mapped, lib.PK_EIO), (nothing, lib.PK_EADDR)):
             space = ffi.gc(lib.pk_space_new(image, walker, (1 << 64) - 1, 0, 64), lib.pk_space_free)
-            assert lib.pk_space_direct(space, start, start + size - 1)
+            assert lib.pk_space_direct(space, start, start + size - 1, 0, 0)
             fault, buf = ffi.new("pk_fault *"), ffi.new("char[8]")
             assert lib.pk_space_read(space, start + 64, buf, 8, fault) == 0
             assert fault.status == status

@@ -166,7 +166,9 @@ uint64_t pk_file_move(const pk_file *file, uint64_t off, void *rbuf, const void 
         return n;
     }
     while (done < n) {
-        size_t want = n - done > (1u << 30) ? 1u << 30 : (size_t)(n - done);
+        /* Who waits for a file that is one thread's at a time may hold the GIL meanwhile. */
+        const uint64_t most = file->one != NULL ? 1u << 16 : 1u << 30;
+        const size_t want = (size_t)(n - done > most ? most : n - done);
         ssize_t r;
 
         if (file->one != NULL)

@@ -1,5 +1,5 @@
 /* Linked lists, followed in C. */
-#include "core.h"
+#include "space.h"
 
 static int append(uint64_t **list, uint64_t *room, uint64_t len, uint64_t value)
 {
@@ -17,12 +17,13 @@ static int append(uint64_t **list, uint64_t *room, uint64_t len, uint64_t value)
 
 static int load_pointer(pk_space *space, uint64_t at, uint32_t size, uint64_t *out, pk_fault *fault)
 {
-    uint64_t again;
+    uint64_t again = 0;
 
     *out = size == 4 ? pk_word_u32(space, at) : pk_word_u64(space, at);
     if (*out != PK_MISS)
         return 1;
     pk_space_read(space, at, &again, size, fault);
+    *out = pk_load(&again, size, space->big_endian);    /* of what runs, it may be there the second time */
     return fault->status == PK_OK;
 }
 

@@ -38,12 +38,12 @@ void pk_space_close(pk_space *s)
     atomic_store(&s->closed, 1);
 }
 
-int pk_space_direct(pk_space *s, uint64_t start, uint64_t last)
+int pk_space_direct(pk_space *s, uint64_t start, uint64_t last, uint64_t offset, int sure)
 {
-    if (s->ndirect == PK_DIRECT_MAX)
+    if (s->ndirect == PK_DIRECT_MAX || start > last || s->image->nfiles == 0 || offset > UINT64_MAX - (last - start))
         return 0;
-    s->direct[s->ndirect].start = start;
-    s->direct[s->ndirect++].last = last;
+    s->direct[s->ndirect] = (direct_range){start, last, offset, sure};
+    s->ndirect++;
     return 1;
 }
 
@@ -118,15 +118,6 @@ uint64_t pk_space_translate(pk_space *s, uint64_t va, uint64_t *left, pk_fault *
     return translate(s, va, &pa, left, fault) ? pa : 0;
 }
 
-/* Bytes from va on that are in a direct range; 0: it is in none. */
-static uint64_t direct_left(const pk_space *s, uint64_t va)
-{
-    for (uint32_t i = 0; i < s->ndirect; i++)
-        if (va >= s->direct[i].start && va <= s->direct[i].last)
-            return s->direct[i].last - va == UINT64_MAX ? UINT64_MAX : s->direct[i].last - va + 1;
-    return 0;
-}
-
 static int all_zeros(const uint8_t *p, uint64_t n)
 {
     for (uint64_t i = 0; i < n; i++)
@@ -135,9 +126,9 @@ static int all_zeros(const uint8_t *p, uint64_t n)
     return 1;
 }
 
-/* Up to n bytes of a direct range, which may end at the granule's end; how many, and the fault. Zeros, and what the host
-   cannot read, may be what is not mapped: then that is the fault, and nothing was read. */
-static uint64_t read_directly(pk_space *s, uint64_t va, void *buf, uint64_t n, pk_fault *fault)
+/* Up to n bytes of a direct range; how many, and the fault. Of a range that is not sure, zeros and what the host cannot
+   read may be what is not mapped: then that is the fault, and nothing of the granule was read. */
+static uint64_t read_directly(pk_space *s, const direct_range *r, uint64_t va, void *buf, uint64_t n, pk_fault *fault)
 {
     uint64_t pa, left, got;
     pk_fault unmapped;
@@ -146,10 +137,12 @@ static uint64_t read_directly(pk_space *s, uint64_t va, void *buf, uint64_t n, p
         pk_set_fault(fault, PK_ECLOSED, va, 0);
         return 0;
     }
-    if (n > GRANULE - (va & (GRANULE - 1)))
+    if (n - 1 > r->last - va)
+        n = r->last - va + 1;
+    if (!r->sure && n > GRANULE - (va & (GRANULE - 1)))
         n = GRANULE - (va & (GRANULE - 1));
-    got = pk_image_read(s->image, va, buf, n, fault);
-    if ((fault->status == PK_OK || fault->status == PK_EIO) && all_zeros(buf, got) &&
+    got = pk_file_move(&s->image->files[0], r->offset + (va - r->start), buf, NULL, n, va, fault);
+    if (!r->sure && (fault->status == PK_OK || fault->status == PK_EIO) && all_zeros(buf, got) &&
         !translate(s, va, &pa, &left, &unmapped)) {
         *fault = unmapped;
         return 0;
@@ -210,18 +203,20 @@ uint64_t pk_space_read(pk_space *s, uint64_t va, void *buf, uint64_t n, pk_fault
            address width is an error of the caller. */
         const uint64_t at = done == 0 ? va : (va + done) & s->va_mask;
         const uint64_t in_granule = GRANULE - (at & (GRANULE - 1));
+        const direct_range *range;
         uint64_t pa, left, want = n - done;
 
-        /* Large pages are moved whole. */
-        if (want < BULK) {
+        /* Large pages are moved whole; of what runs nothing is remembered. */
+        if (want < BULK && !s->image->live) {
             const uint64_t step = want < in_granule ? want : in_granule;
             if (quick(s, at, (char *)buf + done, step)) {
                 done += step;
                 continue;
             }
         }
-        if (s->ndirect != 0 && (left = direct_left(s, at)) != 0) {
-            done += read_directly(s, at, (char *)buf + done, want < left ? want : left, fault);
+        range = direct_of(s, at);
+        if (range != NULL) {
+            done += read_directly(s, range, at, (char *)buf + done, want, fault);
             if (fault->status != PK_OK)
                 return done;
             continue;
@@ -255,6 +250,8 @@ static __attribute__((noinline)) int quick_half(pk_space *s, uint64_t va, void *
 
 int pk_space_quick(pk_space *s, uint64_t va, void *buf, uint64_t n)
 {
+    if (s->ndirect != 0)
+        return quick_direct(s, va, buf, n);
     /* What is read most: a pointer. Copies of known size are one instruction each, and these functions save nothing. */
     return n == 8 ? quick_word(s, va, buf) : n == 4 ? quick_half(s, va, buf) : n <= GRANULE && quick(s, va, buf, n);
 }
@@ -268,6 +265,9 @@ const char *pk_space_window(pk_space *s, uint64_t va, uint64_t n)
 
     if (p != NULL && seq == 0)
         return (const char *)p;
+    /* In a file that cannot be mapped: to find that out by page tables would take longer than to read. */
+    if (direct_of(s, va) != NULL)
+        return NULL;
     while (done < n) {
         if (va + done < va || !translate(s, va + done, &pa, &left, &fault) || !pk_image_view(s->image, pa, &next) ||
             next.seq != NULL || (done > 0 && next.data != first.data + done))

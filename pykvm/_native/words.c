@@ -7,7 +7,7 @@ static inline uint64_t value(pk_space *s, uint64_t va, unsigned size)
 {
     uint8_t raw[8];
 
-    if (!quick(s, va, raw, size) && pk_space_read(s, va, raw, size, NULL) != size)
+    if (!(s->ndirect != 0 ? quick_direct(s, va, raw, size) : quick(s, va, raw, size)) && pk_space_read(s, va, raw, size, NULL) != size)
         return PK_MISS;
     return pk_load(raw, size, s->big_endian);
 }

@@ -46,6 +46,7 @@ def pk_capi_call(call: Any) -> None:
     try:
         call.status = 0
         ANSWERS[call.op](call)
+        opening.moved(call)
     except KvmError as e:
         fail(call, str(e), e.soft)
     except MemoryError:

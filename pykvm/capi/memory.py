@@ -17,7 +17,7 @@ def _fault(call: Any) -> None:
     if call.data == ffi.NULL:
         pykvm.kvm_read(kd, addr, bytearray(1), 1)
         fail(call, kd.message, kd.soft)
-    else:
+    elif not kd.look_again():  # else it is worth another try
         error = kd.fault(ffi.cast("pk_fault *", call.data), addr, call.number[1])
         fail(call, str(error), error.soft)
 

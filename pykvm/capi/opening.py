@@ -35,6 +35,13 @@ def _open(call: Any) -> None:
     give_space(call, kd)
 
 
+def moved(call: Any) -> None:
+    """After a call: a running kernel's memory may lie elsewhere by now, and C reads it there from now on."""
+    kd = handles.get(call.handle)
+    if kd is not None and kd.moved:
+        give_space(call, kd)
+
+
 def give_space(call: Any, kd: Kvm) -> None:
     call.space = kd.space
     call.read, call.quick = ffi.addressof(lib, "pk_space_read"), ffi.addressof(lib, "pk_space_quick")

@@ -28,6 +28,10 @@ def kernel_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--zero-excluded", action="store_true", help="read memory that the dump leaves out as zeros, not as an error"
     )
+    parser.add_argument(
+        "--live", action="store_true", default=None,
+        help="the dump is the memory of a virtual machine that runs (else that is seen by its owner and root only)",
+    )  # fmt: skip
     parser.add_argument("--layout", metavar="FILE", help="structure layouts, as `pykvm layout` writes them")
 
 
@@ -72,6 +76,7 @@ def open_any(arguments: argparse.Namespace) -> Kvm:
         arguments.swap,
         layout=arguments.layout,
         zero_excluded=arguments.zero_excluded,
+        live=arguments.live,
     )
 
 
@@ -83,12 +88,16 @@ def put_json(value: Any) -> None:
 def put(line: str, limit: int | None = None) -> None:
     """A line of text, of whatever bytes the target's names had, cut at `limit` columns; control characters do not
     reach the terminal."""
-    clean = "".join(c if c.isprintable() or c == "\t" or _undecoded(c) else f"\\x{ord(c):02x}" for c in line)
+    clean = "".join(c if c.isprintable() or c == "\t" or _undecoded(c) else _escape(c) for c in line)
     raw = clean[:limit].encode("utf-8", "surrogateescape") + b"\n"
     if sys.stdout.isatty():
         raw = raw.decode("utf-8", "replace").encode()
     sys.stdout.flush()
     sys.stdout.buffer.write(raw)
+
+
+def _escape(c: str) -> str:
+    return f"\\x{ord(c):02x}" if ord(c) < 0x100 else f"\\u{ord(c):04x}" if ord(c) < 0x10000 else f"\\U{ord(c):08x}"
 
 
 def _undecoded(c: str) -> bool:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 import sys
 import time
 from collections import Counter
 from typing import Any, NamedTuple
 
-from pykvm.cli.common import json_flag, kernel_flags, open_live, put, put_json
+from pykvm.cli.common import json_flag, kernel_flags, open_live, put
 from pykvm.cli.ps import Row, clock, state
 from pykvm.errors import KvmError
 from pykvm.handle import Kvm
@@ -18,6 +19,8 @@ from pykvm.records import ProcessRecord
 HELP = "the processes of a system that runs, with what each has used between two looks"
 CLEAR = "\x1b[H\x1b[J"
 TITLES = ("PID", "USER", "NI", "RSS", "STAT", "TIME", "%CPU", "FLT/s", "COMMAND")
+SAME = 0.5  # seconds by which what is told of a beginning may differ
+MOST_SECONDS = 86400 * 365
 LEFT = {4, 8}  # columns that are not right-aligned
 
 
@@ -33,10 +36,10 @@ def setup(parser: argparse.ArgumentParser) -> None:
 
 
 class Look(NamedTuple):
-    """The processes at one time: by number and when each began, as numbers are used again."""
+    """The processes at one time, by number, with when each began: numbers are used again."""
 
     when: float
-    processes: dict[tuple[int | None, Any], ProcessRecord]
+    processes: dict[int | None, tuple[float, ProcessRecord]]
 
 
 class Rate(NamedTuple):
@@ -50,8 +53,12 @@ class Rate(NamedTuple):
 def look(kd: Kvm) -> Look:
     """Look at all processes."""
     kd.refresh()
-    when = time.monotonic()
-    return Look(when, {(p.pid, p.start_time and round(p.start_time, 2)): p for p in kd.processes()})
+    before = time.monotonic()
+    found = kd.processes()
+    # A clock that is set moves all beginnings: they are told by the first one's.
+    first = next((p.start_time for p in found if p.start_time), 0.0)
+    began = {p.pid: ((p.start_time or first) - first, p) for p in found}
+    return Look((before + time.monotonic()) / 2, began)
 
 
 def used(p: ProcessRecord) -> float | None:
@@ -63,8 +70,10 @@ def rates(before: Look, now: Look) -> list[Rate]:
     """What has been used, the most first; who is new has begun with nothing."""
     span = max(now.when - before.when, 1e-3)
     found = []
-    for key, p in now.processes.items():
-        old = before.processes.get(key)
+    for pid, (began, p) in now.processes.items():
+        then_began, old = before.processes.get(pid, (began, None))
+        if abs(then_began - began) > SAME:
+            old = None
         time_then, time_now = (0.0 if old is None else used(old)), used(p)
         cpu = None if time_then is None or time_now is None else max(0.0, time_now - time_then) / span
         then, here = (0 if old is None else _faults(old)), _faults(p)
@@ -82,8 +91,11 @@ def _faults(p: ProcessRecord) -> int | None:
 def run(arguments: argparse.Namespace) -> None:
     """The command."""
     screen = sys.stdout.isatty() and not arguments.json
-    if not arguments.s > 0:
+    if not 0 < arguments.s <= MOST_SECONDS:
         raise KvmError(f"-s {arguments.s}: not a time")
+    for flag, number in (("-n", arguments.n), ("-d", arguments.d)):
+        if number is not None and number < 1:
+            raise KvmError(f"{flag} {number}: must be 1 or more")
     left = arguments.d if arguments.d is not None else None if screen else 1
     with open_live(arguments) as kd:
         if not kd.info.live:
@@ -94,13 +106,21 @@ def run(arguments: argparse.Namespace) -> None:
             now = look(kd)
             found = rates(before, now)
             size = shutil.get_terminal_size()
-            rows = arguments.n if arguments.n is not None else size.lines - 4 if screen else None
+            rows = arguments.n if arguments.n is not None else max(1, size.lines - 4) if screen else None
             if arguments.json:
-                put_json([{"pid": r.p.pid, "comm": r.p.comm, "cpu": r.cpu, "faults": r.faults} for r in found[:rows]])
+                print(json.dumps(as_json(kd, found[:rows])), flush=True)
             else:
                 show(kd, found, rows, size.columns if screen else None, screen)
             before = now
             left = None if left is None else left - 1
+
+
+def as_json(kd: Kvm, found: list[Rate]) -> dict[str, Any]:
+    """One look, for programs: a line. cpu: seconds of processor time in each second; faults: page faults; time: of the
+    host; rssize: bytes."""
+    names = ("pid", "ppid", "uid", "nice", "rssize", "stat", "comm")
+    rows = [{**{n: getattr(r.p, n) for n in names}, "cpu": r.cpu, "faults": r.faults} for r in found]
+    return {"time": time.time(), "loadavg": kd.loadavg(), "processes": rows}
 
 
 def show(kd: Kvm, found: list[Rate], rows: int | None, columns: int | None, screen: bool) -> None:

@@ -26,7 +26,14 @@ def setup(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """The command."""
     data = _data(arguments)
-    kd = Kvm(core(arguments), arguments.kernel, arguments.swap, layout=arguments.layout, writable=arguments.write)
+    kd = Kvm(
+        core(arguments),
+        arguments.kernel,
+        arguments.swap,
+        layout=arguments.layout,
+        writable=arguments.write,
+        live=arguments.live,
+    )
     with kd:
         at = address(kd, arguments.where, True)
         before = kd.read(at, len(data))
@@ -41,7 +48,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 def _data(arguments: argparse.Namespace) -> bytes:
     if arguments.data == "-":
-        data = sys.stdin.buffer.read(MOST + 1)
+        data = sys.stdin.buffer.read(MOST + 1) + (b"\0" if arguments.string else b"")
     elif arguments.string:
         data = arguments.data.encode("utf-8", "surrogateescape") + b"\0"
     else:

@@ -33,9 +33,9 @@ class Image:
     `format` is kd.info's word for it; `held` how it holds memory; `machine` and `byteorder` are what its header says,
     None where it says nothing; `flaw` is why a header that seemed to be there is none (None: there is no trace of one);
     `declared` is how many bytes of memory the header promises; `facts` is what `pykvm info` says of the container.
-    `live`: the memory is of a system that runs. Of a kernel's own view of itself (/proc/kcore), `linear` are ranges
-    (first, last, physical) of virtual addresses that are memory as it is, and `direct` those (first, last) that the
-    image has by their virtual addresses.
+    `live`: the memory is of a system that runs. Of a kernel's own view of itself (/proc/kcore), `linear` are ranges of
+    virtual addresses (first, last, physical) that are memory as it is, and `direct` (first, last, offset, sure) those
+    that its first file has from that offset on (pk_space_direct); `again` looks whether they are others by now.
     """
 
     def __init__(
@@ -53,7 +53,8 @@ class Image:
         facts: Mapping[str, Any] | None = None,
         live: bool = False,
         linear: Sequence[tuple[int, int, int]] = (),
-        direct: Sequence[tuple[int, int]] = (),
+        direct: Sequence[tuple[int, int, int, bool]] = (),
+        again: Callable[[Image], Image | None] | None = None,
     ) -> None:
         self.format = format
         self.files = tuple(files)
@@ -68,12 +69,17 @@ class Image:
         self.facts = facts or {}
         self.linear = linear
         self.direct = direct
+        self._again = again
         self._target_file = 0
         self.core = _open(self.files)
         held.install(self.core, self.files)
         self.live = live  # where something was found once, it may not be the next time
         if live:
             lib.pk_image_live(self.core)
+
+    def again(self) -> Image | None:
+        """Of a kernel's own view of itself: another image, if its memory lies elsewhere by now."""
+        return None if self._again is None else self._again(self)
 
     @property
     def path(self) -> str:
@@ -123,7 +129,7 @@ class Image:
         still.core = ffi.gc(lib.pk_image_snapshot(self.core, page_size, SNAPSHOT), lib.pk_image_unref)
         if still.core == ffi.NULL:
             raise KvmError("out of memory")
-        still.live = False
+        still.live, still.direct = False, ()
         return still
 
     @property

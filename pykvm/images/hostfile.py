@@ -6,6 +6,7 @@ import errno
 import mmap
 import os
 import pathlib
+import signal
 import stat
 from collections.abc import Iterator
 from typing import Any
@@ -42,6 +43,8 @@ def _in_use(path: str) -> bool:
         link = pathlib.Path(f"/proc/self/fd/{fd}")
         if link.is_symlink() and str(link.readlink()).startswith("/memfd:"):
             return True
+        # Who opens it for writing just now would have this process told by SIGIO, of which it dies.
+        fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGURG)
         fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
         fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
     except (AttributeError, OSError) as e:
@@ -66,6 +69,7 @@ class HostFile:
         """
         self.path = os.fsdecode(path)
         self.compressed: str | None = None
+        self.runs: bool | None = None
         self.start = 0
         self.facts: dict[str, Any] = {}
         access = flags & os.O_ACCMODE
@@ -117,7 +121,10 @@ class HostFile:
         self.compressed = scheme
 
     def changing(self) -> bool:
-        """Whether another program has the file open for writing, as QEMU has the RAM of its guest."""
+        """Whether another program has the file open for writing, as QEMU has the RAM of its guest; or what whoever
+        opened it says (`runs`)."""
+        if self.runs is not None:
+            return self.runs
         return self.compressed is None and (self._used if self.writable else _in_use(self.path))
 
     def narrow(self, start: int, size: int, scheme: str | None) -> None:

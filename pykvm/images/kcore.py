@@ -12,17 +12,20 @@ import os
 import stat
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from pykvm._native.ffi import lib
 from pykvm.errors import FormatError, KvmError
 from pykvm.images import elfcore, notes
 from pykvm.images.base import Image
 from pykvm.images.elf import ET_CORE, PT_LOAD, Elf, Phdr
-from pykvm.images.held import Extent, Extents
+from pykvm.images.held import Extents
 from pykvm.images.hostfile import HostFile, Path
 
 KCORE, MEM = "/proc/kcore", "/dev/mem"
 PHYSICAL = 1 << 52  # physical addresses of all machines are below
+NOWHERE = {False: 0xFFFFFFFF, True: (1 << 64) - 1}  # p_paddr of what is not memory as it is, by whether it has 64 bits
+MEM_DEVICE = os.makedev(1, 1)  # Documentation/admin-guide/devices.txt
 MAX_DIRECT = int(lib.PK_DIRECT_MAX)
 # What else an error of open(2) or read(2) means here.
 WHY = {
@@ -36,9 +39,20 @@ WHY = {
 }
 
 
-def is_running(core: object) -> bool:
-    """Whether this names the memory of the kernel that runs here."""
-    return isinstance(core, (str, bytes, os.PathLike)) and os.fsdecode(core) in (KCORE, MEM)
+def is_running(core: Any) -> bool:
+    """Whether this names the memory of the kernel that runs here, by whatever path."""
+    if isinstance(core, (list, tuple)) and len(core) == 1:
+        (core,) = core
+    if not isinstance(core, (str, bytes, os.PathLike)):
+        return False
+    return os.fsdecode(core) in (KCORE, MEM) or any(_same(core, path) for path in (KCORE, MEM))
+
+
+def _same(core: Path, path: str) -> bool:
+    try:
+        return os.path.samestat(os.stat(core), os.stat(path))  # noqa: PTH116 - of any kind of path
+    except (OSError, ValueError):
+        return False
 
 
 def open_running(flags: int) -> tuple[list[HostFile], Image]:
@@ -50,7 +64,7 @@ def open_running(flags: int) -> tuple[list[HostFile], Image]:
         )
     files = [_open(KCORE, os.O_RDONLY)]
     try:
-        if flags & os.O_ACCMODE != os.O_RDONLY:
+        if flags & os.O_ACCMODE == os.O_RDWR:
             files.append(_open(MEM, os.O_RDWR))
         return files, _image(files)
     except BaseException:
@@ -61,15 +75,17 @@ def open_running(flags: int) -> tuple[list[HostFile], Image]:
 
 def again(image: Image) -> Image | None:
     """The image anew, if its segments are others by now (memory that was added, or taken away); else None."""
-    if _table(image.files[0]) == image.header:
-        return None
-    # Opened again: threads may still read the old one, and an open file is one thread's at a time.
+    # The kernel looks at its memory when the file is opened, and a file is one thread's at a time: the old one may be
+    # in use.
     kcore = _open(KCORE, os.O_RDONLY)
     try:
-        return _image([kcore, *image.files[1:]])
+        if _table(kcore) != image.header:
+            return _image([kcore, *image.files[1:]])
     except BaseException:
         kcore.close()
         raise
+    kcore.close()
+    return None
 
 
 def _table(kcore: HostFile) -> tuple[Phdr, ...]:
@@ -83,7 +99,8 @@ def _open(path: Path, flags: int) -> HostFile:
         cause = e.__cause__
         why = WHY.get((path, cause.errno if isinstance(cause, OSError) else None))  # type: ignore[arg-type]
         raise KvmError(f"{e}: {why}" if why else str(e)) from cause
-    if stat.S_ISREG(file.mode) != (path == KCORE):  # containers put /dev/null or an empty file over it
+    # Containers put /dev/null or an empty file over them.
+    if not (stat.S_ISREG(file.mode) if path == KCORE else os.fstat(file.fd).st_rdev == MEM_DEVICE):
         file.close()
         raise KvmError(f"{file.path}: is not the kernel's memory: this is a container that hides it")
     return file
@@ -95,23 +112,27 @@ def _image(files: Sequence[HostFile]) -> Image:
     if elf.type != ET_CORE:
         raise FormatError(f"{kcore.path}: e_type is {elf.type}, which is no core's")
     phdrs = elf.segments()
-    physical, direct = segments(phdrs)
+    physical, others = segments(phdrs, elf.wide)
     if not physical:
         raise FormatError(f"{kcore.path}: no segment tells its physical address (p_paddr): Linux is older than 4.13")
     if len(files) > 1:
         _allowed(files[1], physical)
-    extents = elfcore.extents(physical) + [Extent(p.vaddr, p.memsz, p.offset) for p in direct]
     image = Image(
         "kcore",
         files,
-        Extents(extents),
+        Extents(elfcore.extents(physical)),
         machine=elf.machine,
         byteorder=elf.byteorder,
         header=tuple(p for p in phdrs if p.type == PT_LOAD),
         notes=notes.read(elfcore.note_segments(kcore, phdrs), elf.order),
         live=True,
         linear=[(p.vaddr, p.vaddr + p.memsz - 1, p.paddr) for p in physical],
-        direct=[(p.vaddr, p.vaddr + p.memsz - 1) for p in direct],
+        direct=[
+            (p.vaddr, p.vaddr + p.memsz - 1, p.offset, sure)
+            for some, sure in ((physical, True), (others, False))
+            for p in some
+        ][:MAX_DIRECT],
+        again=again,
     )
     image.one_at_a_time()
     if len(files) > 1:
@@ -119,27 +140,28 @@ def _image(files: Sequence[HostFile]) -> Image:
     return image
 
 
-def segments(phdrs: Sequence[Phdr]) -> tuple[list[Phdr], list[Phdr]]:
+def segments(phdrs: Sequence[Phdr], wide: bool) -> tuple[list[Phdr], list[Phdr]]:
     """What tells its physical address, and what does not, of a kernel's segments: in the order of their addresses, none
-    overlapping another."""
+    overlapping another. wide: the kernel has 64 bits."""
     physical: list[Phdr] = []
-    direct: list[Phdr] = []
-    top = 0
-    for p in sorted(p for p in phdrs if p.type == PT_LOAD and p.memsz and p.vaddr + p.memsz <= 1 << 64):
+    others: list[Phdr] = []
+    top, end = 0, NOWHERE[wide] + 1
+    loads = (p for p in phdrs if p.type == PT_LOAD and p.memsz and p.vaddr + p.memsz <= end)
+    for p in sorted(loads, key=lambda p: p.vaddr):
         if p.vaddr < top or p.filesz < p.memsz:
             continue
         top = p.vaddr + p.memsz
-        if p.paddr + p.memsz <= PHYSICAL and (p.paddr or not physical):
-            physical.append(p)
-        elif p.vaddr >= PHYSICAL and len(direct) < MAX_DIRECT:
-            direct.append(p)
-    return physical, direct
+        known = p.paddr != NOWHERE[wide] and p.paddr + p.memsz <= PHYSICAL
+        (physical if known and (p.paddr or not physical) else others).append(p)
+    return physical, others
 
 
 def _allowed(mem: HostFile, physical: Sequence[Phdr]) -> None:
     """See that /dev/mem gives what it can be written at: the kernel may refuse it for RAM."""
     last = max(physical, key=lambda p: p.vaddr)  # the kernel's image, where there is a segment of it
     try:
-        os.pread(mem.fd, 8, last.paddr + (last.memsz // 2 & ~7))
+        got = os.pread(mem.fd, 8, last.paddr + (last.memsz // 2 & ~7))
     except OSError as e:
         raise KvmError(f"{mem.path}: {e.strerror}: {WHY[MEM, errno.EPERM]}") from e
+    if len(got) != 8:
+        raise KvmError(f"{mem.path}: ends before the kernel's memory does: {WHY[MEM, errno.EPERM]}")

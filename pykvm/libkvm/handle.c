@@ -56,6 +56,12 @@ int libkvm_ask(kvm_t *kd, uint32_t op, pk_call *call)
 		return -1;
 	}
 	capi->call(call);
+	if (call->space != NULL) {	/* there may be memory now, or it lies elsewhere */
+		kd->read = call->read;
+		kd->quick = call->quick;
+		kd->write = call->write;
+		kd->space = call->space;
+	}
 	if (call->interrupted)
 		libkvm_interrupt();
 	if (call->message[0] != '\0')
@@ -114,10 +120,6 @@ static kvm_t *opened(kvm_t *kd, pk_call *call, char *errbuf)
 	}
 	if (libkvm_ask(kd, PK_CALL_OPEN, call) == 0) {
 		kd->number = (uint64_t)call->count;
-		kd->space = call->space;
-		kd->read = call->read;
-		kd->quick = call->quick;
-		kd->write = call->write;
 		return kd;
 	}
 	if (errbuf != NULL)

@@ -34,7 +34,7 @@ typedef int libkvm_quick(pk_space *, uint64_t, void *, uint64_t);
 
 struct __kvm {
 	uint64_t	 number;	/* Python's, of its handle */
-	pk_space	*space;		/* what memory is read through; NULL: there is none */
+	pk_space *_Atomic space;	/* what memory is read through; NULL: there is none */
 	libkvm_read	*read;		/* of the core, as pk_space_read and pk_space_quick */
 	libkvm_quick	*quick;
 	libkvm_write	*write;		/* NULL: it cannot be written to */

@@ -22,9 +22,18 @@ static __attribute__((noinline)) ssize_t failed(kvm_t *kd, kvaddr_t addr, uint64
 
 static __attribute__((noinline)) ssize_t read_slowly(kvm_t *kd, kvaddr_t addr, void *buf, size_t n)
 {
+	pk_space *space = kd->space;
 	pk_fault fault;
-	const uint64_t done = kd->read(kd->space, addr, buf, n, &fault);
+	uint64_t done = kd->read(space, addr, buf, n, &fault);
+	ssize_t got;
 
+	if (fault.status == PK_OK || fault.status == PK_EEOF)
+		return (ssize_t)done;
+	got = failed(kd, addr, done, &fault);
+	if (space == kd->space)
+		return got;
+	/* A running kernel's memory lies elsewhere by now. */
+	done = kd->read(kd->space, addr, buf, n, &fault);
 	return fault.status == PK_OK || fault.status == PK_EEOF ? (ssize_t)done : failed(kd, addr, done, &fault);
 }
 
@@ -168,12 +177,6 @@ int kvm_dump_mkheader(kvm_t *kd, int64_t offset)
 	call.text[0] = "kvm_dump_mkheader";
 	call.number[0] = offset;
 	const int failed = libkvm_ask(kd, PK_CALL_DUMP, &call);
-	if (call.space != NULL) {	/* there may be memory now, or another */
-		kd->space = call.space;
-		kd->read = call.read;
-		kd->quick = call.quick;
-		kd->write = call.write;
-	}
 	return failed ? -1 : (int)call.count;
 }
 

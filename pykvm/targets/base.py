@@ -144,6 +144,9 @@ class Target:
         KvmError if it does, but where that is cannot be told. It looks for others with parts.symbols.find only."""
         return None
 
+    def moved(self) -> None:
+        """Memory lies elsewhere: what was made to read it is made anew when it is needed next."""
+
     def refresh(self, parts: Parts) -> None:
         """Forget what was read of a kernel that runs, and may have changed."""
 

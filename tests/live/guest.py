@@ -80,6 +80,9 @@ class Guest:
     ) -> None:
         if shutil.which(QEMU) is None:
             raise Unavailable(f"no {QEMU}: {HOW}")
+        for place in ("/tmp", "/run"):
+            if ROOT.is_relative_to(place):
+                raise Unavailable(f"the guest has a {place} of its own: the project must be elsewhere")
         self.kernel = kernel()
         self.memory = memory
         self._file = ram

@@ -228,6 +228,55 @@ def storm(walks: str) -> dict[str, Any]:
     return {"wrong": wrong[:5], "began": began_there, "most": most, "took": took}
 
 
+def files(rounds: str) -> dict[str, Any]:
+    """Open files, while others open and close them, and come and go."""
+    source = (
+        'while :; do (:) & for i in 3 4 5 6; do eval "exec $i</proc/self/status"; eval "exec $i<&-"; done; wait; done'
+    )
+    with open("/proc/version", "rb") as one:
+        still = subprocess.Popen(["sleep", "300"], stdin=one)
+    kids = [subprocess.Popen(["sh", "-c", source], stderr=subprocess.DEVNULL) for _ in range(2)]
+    time.sleep(1)
+    wrong: list[Any] = []
+    with pykvm.Kvm() as kd:
+        for _ in range(int(rounds)):
+            found = kd.files()
+            if len({(f.pid, f.fd) for f in found}) != len(found):
+                wrong.append("one twice")
+            mine = {f.fd: f.path for f in found if f.pid == still.pid}
+            if mine != {int(p.name): str(p.readlink()) for p in Path(f"/proc/{still.pid}/fd").iterdir()}:
+                wrong.append(mine)
+            wrong += [(f.pid, f.fd, f.path) for f in found if f.path is None or not 0 <= f.fd < 1024]
+    for kid in (*kids, still):
+        kid.kill()
+        kid.wait()
+    return {"wrong": wrong[:5], "last": len(found), "stdin": mine.get(0)}
+
+
+def execs(rounds: str) -> dict[str, Any]:
+    """The arguments of a process that goes on to be other programs all the time."""
+    source = 'exec sh -c "$0" "$0" $(($1 + 1))'
+    kid = subprocess.Popen(["sh", "-c", source, source, "0"])
+    seen, wrong, failed = set(), [], 0
+    with pykvm.Kvm() as kd:
+        for _ in range(int(rounds)):
+            (p,) = kd.processes(pykvm.KERN_PROC_PID, kid.pid)
+            try:
+                words = kd.argv(p)
+            except pykvm.KvmError:
+                failed += 1
+                continue
+            if not words:  # in the midst of execve(2) there are none yet, as /proc has it
+                failed += 1
+            elif words[:-1] != [b"sh", b"-c", source.encode(), source.encode()] or not words[-1].isdigit():
+                wrong.append([word.decode(errors="replace")[:20] for word in words])
+            else:
+                seen.add(int(words[-1]))
+    kid.kill()
+    kid.wait()
+    return {"wrong": wrong[:5], "seen": len(seen), "failed": failed}
+
+
 def handles() -> dict[str, Any]:
     """One handle in several threads, while it is refreshed."""
     errors: list[str] = []
@@ -256,6 +305,7 @@ def handles() -> dict[str, Any]:
         assert two is not None
         read = pykvm.kvm_read(two, two.symbol("jiffies"), raw, 8)
         ticks.append(int.from_bytes(raw, "little"))
+        two.close()
     return {"errors": errors, "ticks": ticks, "read": read}
 
 

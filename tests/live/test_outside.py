@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -110,3 +111,46 @@ def test_around_the_hole(
     with pykvm.Kvm(ram) as kd:  # nobody changes it any more
         assert not kd.info.live
         assert kd.processes()[0].pid == 1
+
+
+def test_another_kernel(boot: Callable[..., Guest], tmp_path: Path) -> None:
+    """The machine starts again, with the same file: who still looks at the old kernel is told."""
+    ram = tmp_path / "ram"
+    first = boot(ram=ram)
+    with pykvm.Kvm(ram) as kd:
+        assert kd.info.live
+        assert kd.processes()
+        kd.refresh()
+        first.close()
+        boot(ram=ram)
+        time.sleep(1)
+        said = ""
+        for _ in range(3):
+            try:
+                kd.refresh()
+                kd.processes()
+            except pykvm.KvmError as e:
+                said = str(e)
+            time.sleep(1)
+        assert "another kernel runs there now" in said or "no kernel runs there any more" in said, said
+    with pykvm.Kvm(ram) as kd:
+        assert kd.processes()[0].pid == 1
+
+
+def test_a_pause(guest: Guest) -> None:
+    """A clock that stands still is no other kernel."""
+    with pykvm.Kvm(guest.ram) as kd:
+        guest.monitor("stop")
+        try:
+            for _ in range(3):
+                kd.refresh()
+                time.sleep(0.6)
+            assert kd.processes()[0].pid == 1
+        finally:
+            guest.monitor("cont")
+
+
+def test_who_is_not_told_that_it_runs(guest: Guest) -> None:
+    for said in (True, False):
+        with pykvm.Kvm(guest.ram, live=said) as kd:
+            assert kd.info.live is said

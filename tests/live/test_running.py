@@ -63,6 +63,19 @@ def test_a_storm_of_forks(guest: Guest) -> None:
     assert found["began"] > 300
 
 
+def test_files_that_are_opened_and_closed(guest: Guest) -> None:
+    found = inside(guest, "files", "20", timeout=240)
+    assert (found["wrong"], found["stdin"]) == ([], "/proc/version")
+    assert found["last"] > 20
+
+
+def test_a_process_that_becomes_others(guest: Guest) -> None:
+    found = inside(guest, "execs", "60", timeout=240)
+    assert found["wrong"] == []
+    assert found["seen"] > 3
+    assert found["failed"] < 50
+
+
 def test_threads_and_refreshing(guest: Guest) -> None:
     found = inside(guest, "handles")
     assert found["errors"] == []

@@ -10,11 +10,11 @@ void pk_space_free(pk_space *space);
 /* From now on every access says PK_ECLOSED; memory stays until pk_space_free. */
 void pk_space_close(pk_space *space);
 
-/* The image has this range of virtual addresses as it is, at physical addresses of the same number (/proc/kcore's
-   vmalloc area): it is read there. Zeros may stand for what is not mapped, and count only if page tables say that it
-   is. At most PK_DIRECT_MAX of them, before the first read; 1, or 0: too many. */
-#define PK_DIRECT_MAX 8
-int pk_space_direct(pk_space *space, uint64_t start, uint64_t last);
+/* File 0 of the image has this range of virtual addresses as it is, from `offset` on (/proc/kcore): it is read there,
+   and nowhere translated. Not `sure`: zeros may stand for what is not mapped (vmalloc), and count only if page tables say
+   that it is. At most PK_DIRECT_MAX ranges, before the first read; 1, or 0: too many. */
+#define PK_DIRECT_MAX 64
+int pk_space_direct(pk_space *space, uint64_t start, uint64_t last, uint64_t offset, int sure);
 
 /* Physical address of va, or 0 with fault->status set; *left is the number of
    bytes to the end of that page. */

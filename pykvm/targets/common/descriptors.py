@@ -48,7 +48,9 @@ class Opened(NamedTuple):
 
 
 def room(parts: Parts) -> int:
-    """How many descriptors a dump of this size may have."""
+    """How many descriptors a dump of this size may have, or a system that runs with so much memory."""
+    if parts.image.live:
+        return max(FEW, parts.image.memory_size // BYTES)
     return max(FEW, sum(_size(file) for file in parts.image.files) // BYTES)
 
 

@@ -14,10 +14,10 @@ from pykvm.records import FileRecord, ProcessRecord
 from pykvm.symbols.base import Symbols
 from pykvm.targets.base import Message, Parts, Target, Thread
 from pykvm.targets.common import kinfo2
-from pykvm.targets.linux import facts, log
+from pykvm.targets.linux import alive, facts, log
 from pykvm.targets.linux.machines import hole
 from pykvm.targets.linux.machines.platform import Platform, Tables
-from pykvm.targets.linux.procs import tasks, user
+from pykvm.targets.linux.procs import running, tasks, user
 from pykvm.targets.linux.symbols import carried, identity, modules
 from pykvm.targets.linux.symbols.looks import Looks
 from pykvm.targets.linux.types import AllTypes, KernelTypes
@@ -25,6 +25,7 @@ from pykvm.types import layout
 from pykvm.types.layout import Struct
 
 if TYPE_CHECKING:
+    from pykvm.targets.linux.procs.batch import Batch
     from pykvm.targets.linux.waits import Waits
 
 FIXED_1 = 1 << 11  # <linux/sched/loadavg.h>
@@ -46,6 +47,7 @@ class Linux(Target):
         self._tables = tables
         self._waits: Waits | None = None
         self._quiet: Memory | None = None
+        self._alive = alive.Alive()
 
     def translation(self, image: Image, symbols: Symbols | None) -> Translation | None:
         if symbols is not None:
@@ -69,8 +71,12 @@ class Linux(Target):
         if self._quiet is not None:
             self._quiet.detach()
 
-    def refresh(self, parts: Parts) -> None:
+    def moved(self) -> None:
         self._quiet = self._waits = None
+
+    def refresh(self, parts: Parts) -> None:
+        self._alive.look(self, parts)
+        self.moved()
         self._all_types = self._with_modules(parts)
 
     def own_symbols(self, memory: Memory, image: Image) -> Symbols | None:
@@ -127,6 +133,10 @@ class Linux(Target):
 
             self._waits = Waits(self, parts)
         return self._waits
+
+    def channel(self, parts: Parts, batch: Batch, index: int) -> tuple[str | None, int | None]:
+        """(wmesg, wchan) of a process of a batch."""
+        return running.channel(self, parts, batch, index)
 
     def getfiles(self, parts: Parts, op: int, arg: int) -> list[FileRecord]:
         """The open files of all processes; op and arg select nothing."""

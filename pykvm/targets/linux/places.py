@@ -25,6 +25,7 @@ class Places:
         self.memory = parts.memory
         self.types = target.types
         self.info: VmcoreInfo = target.vmcoreinfo
+        self.live = parts.image.live
         self.word = target.pointer_size
         self.order = "<" if target.byteorder == "little" else ">"
 
@@ -78,4 +79,6 @@ class Places:
 
     def room(self) -> int:
         """The most bytes that the log in this dump may have: a small file must not make its reader take much."""
+        if self.live:  # whose file may be as large as the address space
+            return max(8 << 20, self.parts.image.memory_size)
         return max(8 << 20, 4 * sum(file.size for file in self.parts.image.files))

@@ -66,12 +66,19 @@ def messages(places: Places) -> Iterator[Message]:
             else:
                 first, room_for_text = _block(begin, end, size_bits, word)
                 left -= length
+                if places.live and length > room_for_text:  # it is another's by now
+                    continue
                 if length > room_for_text or left < 0:
                     raise FormatError(
                         f"prb: record {number:#x}: text_len {length} is more than its block ({begin:#x} to {end:#x}) "
                         f"or the buffer of {1 << size_bits} bytes can hold"
                     )
                 body = memory.read(text + first + word, length)
+            if (
+                places.live
+                and pointer.unpack(memory.read(descs + (index + i) * desc_size + state_at, word))[0] != state
+            ):
+                continue  # it was written over meanwhile, as prb_read() sees it
             (nanoseconds,) = u64.unpack_from(raw_infos, info + stamp_at)
             facility, flags = raw_infos[info + length_at + 2], raw_infos[info + length_at + 3]
             yield Message(nanoseconds, facility << 3 | level(flags, places.order), body)

@@ -72,7 +72,6 @@ def _of(pid: int, at: int) -> list[Opened]:
 def _one(pid: int, fd: int, at: int) -> Opened | None:
     """A descriptor: its path and what else is of the same file; None if it was closed meanwhile.
     PermissionError if it is not for this user."""
-    path = None
     for _ in range(TRIES):
         try:
             before = os.readlink(b"fd/%d" % fd, dir_fd=at)
@@ -86,6 +85,8 @@ def _one(pid: int, fd: int, at: int) -> Opened | None:
             return None
         if path == before:
             break
-    if path is None or told is None:
+    else:
+        return None
+    if told is None:
         return None
     return Opened(pid, fd, text(path), int(told[1]), int(told[2], 8) & ~O_CLOEXEC)

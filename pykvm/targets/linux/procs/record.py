@@ -24,7 +24,7 @@ class Waiting(Records[Batch]):
         found = self._waits.get(index)
         if found is None:
             batch = self.batch
-            found = self._waits[index] = batch.target.waits(batch.parts).channel(batch["task"][index])
+            found = self._waits[index] = batch.target.channel(batch.parts, batch, index)
         return found
 
     def fill(self, index: int) -> None:

@@ -58,7 +58,7 @@ def everyone(target: Linux, parts: Parts) -> Batch:
 def threads(target: Linux, parts: Parts, record: ProcessRecord) -> list[Thread]:
     """The threads of a process, the leader first."""
     if parts.image.live:
-        return running.unchanged(target, parts, record, lambda: of_group(target, parts, record))
+        return running.unchanged(target, parts, record, lambda now: of_group(target, now, record))
     return of_group(target, parts, record)
 
 
@@ -80,6 +80,9 @@ def of_group(target: Linux, parts: Parts, record: ProcessRecord) -> list[Thread]
     found: list[Thread] = []
 
     def waits(addr: int) -> Callable[[], tuple[str | None, int | None]]:
+        if parts.image.live:  # the thread may be gone when it is asked for
+            now = target.waits(parts).channel(addr)
+            return lambda: now
         return lambda: target.waits(parts).channel(addr)
 
     for addr, tid, state, dead, name in zip(*columns, strict=True):

@@ -32,7 +32,7 @@ def space(target: Linux, parts: Parts, mm: int) -> Memory:
 def vector(target: Linux, parts: Parts, record: ProcessRecord, environment: bool, nchr: int) -> list[bytes] | None:
     """The strings; None for a process without memory (a kernel thread, a zombie), or without such strings."""
     if parts.image.live:
-        return running.unchanged(target, parts, record, lambda: _vector(target, parts, record, environment, nchr))
+        return running.unchanged(target, parts, record, lambda now: _vector(target, now, record, environment, nchr))
     return _vector(target, parts, record, environment, nchr)
 
 
