@@ -88,7 +88,9 @@ def put_json(value: Any) -> None:
 def put(line: str, limit: int | None = None) -> None:
     """A line of text, of whatever bytes the target's names had, cut at `limit` columns; control characters do not
     reach the terminal."""
-    clean = line if line.isprintable() else "".join(c if c.isprintable() or c == "\t" or _undecoded(c) else _escape(c) for c in line)
+    clean = line
+    if not line.isprintable():
+        clean = "".join(c if c.isprintable() or c == "\t" or _undecoded(c) else _escape(c) for c in line)
     raw = clean[:limit].encode("utf-8", "surrogateescape") + b"\n"
     if sys.stdout.isatty():
         raw = raw.decode("utf-8", "replace").encode()
