@@ -1,13 +1,16 @@
 """The machine's own part of a kcore dump (the "cpu" segment): what it says of memory and MMU.
 
-Sources: MirBSD sys/arch/*/include/kcore.h; sparc: cpu_kcore_hdr_t as written by pmap_dumpmmu().
+Sources: sys/arch/*/include/kcore.h of MirBSD, NetBSD and OpenBSD; sparc: cpu_kcore_hdr_t as written by pmap_dumpmmu().
+A new machine is a function here and a line in PARSERS.
 """
 
 from __future__ import annotations
 
 import struct
 from array import array
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from pykvm.errors import FormatError
 from pykvm.images.held import Extent
@@ -28,6 +31,103 @@ class SparcCpu:
     segmap: tuple[tuple[int, int, int], ...]
     npmeg: int
     ptes: array[int]
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The first word of the page tables (amd64: the physical address of the PML4; NetBSD/i386: that of the directory,
+    and with PAE the bit PDP_PAE), and memory as (start, size)."""
+
+    root: int
+    memory: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
+class NetbsdArm:
+    """NetBSD/aarch64: TCR_EL1, TTBR1_EL1, memory."""
+
+    tcr: int
+    ttbr: int
+    memory: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
+class OpenbsdStatic:
+    """OpenBSD on arm64 and riscv64: `size` bytes from virtual `base` on are at `base` + `offset`; the physical address
+    of the kernel's table for 39 bits; memory."""
+
+    base: int
+    offset: int
+    size: int
+    table: int
+    memory: tuple[tuple[int, int], ...]
+
+
+PDP_PAE = 0x200  # in the first word of NetBSD/i386
+PAGE = 4096
+_PAIR, _WORDS = struct.Struct("<QQ"), struct.Struct("<2I")
+_STATIC = struct.Struct("<16Q")  # five words and eleven that are reserved
+STATIC_SEGMENTS = 8
+
+
+def amd64(path: str, cpu: bytes) -> Tables:
+    """NetBSD's and OpenBSD's: two words, and as many segments as the second says."""
+    if len(cpu) < _PAIR.size:
+        raise FormatError(f"{path}: cpu_kcore_hdr: only {len(cpu)} of {_PAIR.size} bytes are there")
+    root, count = _PAIR.unpack_from(cpu)
+    return Tables(root, _segments(path, cpu, _PAIR.size, count))
+
+
+def i386(path: str, cpu: bytes) -> Tables | None:
+    """NetBSD's; None of MirBSD and OpenBSD, which write no such data (what happens to lie there: on OpenBSD the
+    kernel's stack) as their memory lies in the file as it is."""
+    if len(cpu) < _WORDS.size:
+        return None
+    root, count = _WORDS.unpack_from(cpu)
+    if not 0 < count <= (len(cpu) - _WORDS.size) // _PAIR.size or root < PAGE or root & (PAGE - 1) & ~PDP_PAE & ~0x7F:
+        return None
+    memory = _segments(path, cpu, _WORDS.size, count)
+    end = -1
+    for start, size in memory:
+        if start < end or not size or (start | size) % PAGE or start + size > 1 << 40:
+            return None
+        end = start + size
+    return Tables(root, memory)
+
+
+def aarch64(path: str, cpu: bytes) -> NetbsdArm | OpenbsdStatic:
+    """NetBSD's begins with TCR_EL1, OpenBSD's with a kernel address."""
+    if len(cpu) < _PAIR.size:
+        raise FormatError(f"{path}: cpu_kcore_hdr: only {len(cpu)} of {_PAIR.size} bytes are there")
+    tcr, ttbr = _PAIR.unpack_from(cpu)
+    if tcr >> 48 == 0xFFFF:
+        return static(path, cpu)
+    return NetbsdArm(tcr, ttbr, _ended(cpu, _PAIR.size, len(cpu) // _PAIR.size))
+
+
+def static(path: str, cpu: bytes) -> OpenbsdStatic:
+    """OpenBSD's arm64 and riscv64."""
+    size = _STATIC.size + STATIC_SEGMENTS * _PAIR.size
+    if len(cpu) < size:
+        raise FormatError(f"{path}: cpu_kcore_hdr: only {len(cpu)} of {size} bytes are there")
+    base, offset, length, table = _STATIC.unpack_from(cpu)[:4]
+    return OpenbsdStatic(base, offset, length, table, _ended(cpu, _STATIC.size, STATIC_SEGMENTS))
+
+
+def _segments(path: str, cpu: bytes, offset: int, count: int) -> tuple[tuple[int, int], ...]:
+    if count > (len(cpu) - offset) // _PAIR.size:
+        raise FormatError(f"{path}: nmemsegs: {count} segments do not fit the cpu data of {len(cpu)} bytes")
+    return tuple(_PAIR.iter_unpack(cpu[offset : offset + count * _PAIR.size]))
+
+
+def _ended(cpu: bytes, offset: int, most: int) -> tuple[tuple[int, int], ...]:
+    """Segments up to one without a size."""
+    found: list[tuple[int, int]] = []
+    for start, size in _PAIR.iter_unpack(cpu[offset : offset + (len(cpu) - offset) // _PAIR.size * _PAIR.size]):
+        if not size or len(found) == most:
+            break
+        found.append((start, size))
+    return tuple(found)
 
 
 def sparc(path: str, cpu: bytes) -> SparcCpu:
@@ -66,3 +166,12 @@ def packed(path: str, memory: tuple[tuple[int, int], ...], offset: int) -> list[
         if offset >= 1 << 63:
             raise FormatError(f"{path}: memory segments of {offset:#x} bytes are larger than a file can be")
     return extents
+
+
+PARSERS: dict[str, Callable[[str, bytes], Any]] = {
+    "i386": i386,
+    "sparc": sparc,
+    "x86_64": amd64,
+    "aarch64": aarch64,
+    "riscv64": static,
+}

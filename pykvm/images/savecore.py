@@ -43,12 +43,23 @@ class Machine:
         return (n + self.align - 1) & -self.align
 
 
-MACHINES = {m.mid: m for m in (Machine(134, "i386", "little", 4), Machine(138, "sparc", "big", 8))}
+# i386 and sparc are MirBSD's, too; riscv64 is OpenBSD's.
+MACHINES = {
+    m.mid: m
+    for m in (
+        Machine(134, "i386", "little", 4),
+        Machine(138, "sparc", "big", 8),
+        Machine(157, "x86_64", "little", 8),
+        Machine(183, "aarch64", "little", 8),
+        Machine(243, "riscv64", "little", 8),
+    )
+}
 
 
 @dataclass(frozen=True)
 class KcoreHeader:
-    """What the headers said: enough to write them again. `cpu` is the parsed cpu data (sparc) or None."""
+    """What the headers said: enough to write them again. `cpu` is what kcore_cpu made of the cpu data, None where it
+    says nothing (i386 of MirBSD and OpenBSD)."""
 
     machine: Machine
     cpu_data: bytes
@@ -126,12 +137,13 @@ def _segment(file: HostFile, offset: int, flag: int, name: str, machine: Machine
 def _image(
     format: str, file: HostFile, machine: Machine, cpu_data: bytes, offset: int, declared: int | None = None
 ) -> Image:
-    """Where memory lies is the machine's matter: sparc packs its segments, i386 is linear from 0 without an end."""
-    cpu = None
+    """Where memory lies is what the machine's data say; without them (i386) it is as it is, from 0 on without an end.
+    What the data's header declares counts only then: it has 32 bits, and NetBSD's of a sparse dump is all memory."""
+    cpu = kcore_cpu.PARSERS[machine.name](file.path, cpu_data)
     extents = [Extent(0, 1 << 32, offset)]
-    if machine.name == "sparc":
-        cpu = kcore_cpu.sparc(file.path, cpu_data)
+    if cpu is not None:
         extents = kcore_cpu.packed(file.path, cpu.memory, offset)
+        declared = None if declared is None else sum(size for _, size in cpu.memory)
     header = KcoreHeader(machine, cpu_data, cpu, offset)
     return Image(
         format,

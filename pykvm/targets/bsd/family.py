@@ -1,0 +1,130 @@
+"""A kernel of NetBSD's or OpenBSD's: what both do alike."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from pykvm.errors import FormatError, KvmError
+from pykvm.images.base import Image
+from pykvm.machines.mmu import Translation
+from pykvm.memory import Memory
+from pykvm.records import ProcessRecord, text
+from pykvm.symbols.base import Symbols
+from pykvm.targets.base import Parts, Target
+from pykvm.targets.bsd import argv, loadavg, msgbuf
+from pykvm.targets.bsd.machines import Machine, Tables, refuse_foreign
+from pykvm.targets.bsd.types import KernelTypes
+from pykvm.targets.bsd.variables import number, string
+from pykvm.types import layout
+
+MAX_VERSION = 1024
+USER_TLB = 64  # translations that are kept of one process
+
+
+class Bsd(Target):
+    """A kernel on one of its machines. A system's own class says in `prefix_words` how many longs are before the text
+    of its message buffer, and in `records` what tables its records are in, by the size of a pointer."""
+
+    prefix = "_"
+    prefix_words = 4
+    records: ClassVar[Mapping[int, str]] = {}
+
+    def __init__(self, where: Machine) -> None:
+        super().__init__()
+        self.where = where
+        self.machine = where.name
+        self.byteorder = where.byteorder
+        self.pointer_size = where.pointer_size
+        self.page_size = where.page_size
+        self.tables: Tables | None = None
+
+    def translation(self, image: Image, symbols: Symbols | None) -> Translation | None:
+        if symbols is None:
+            return None
+        refuse_foreign(image, symbols)
+        found = self.where.find(image, symbols)
+        if found is None:
+            return None
+        self.tables = found
+        return found.translation()
+
+    def check(self, parts: Parts) -> None:
+        """See that a kernel file that holds a version text holds the dump's."""
+        version = string(parts, "version", MAX_VERSION)
+        first = (version or "").partition("\n")[0].encode("utf-8", "surrogateescape")
+        if first and not first.startswith(self.system.encode() + b" "):
+            raise FormatError(f"{parts.image.path}: is of {text(first[:80])!r}, which is no {self.system}")
+        kernel, marked = parts.kernel, self.system.encode() + b" "
+        # A file that was emptied of all but its names has no text of any version.
+        if first and kernel is not None and not kernel.contains(first) and kernel.contains(marked):
+            raise FormatError(
+                f"bad namelist: {kernel.path} is not the kernel of {parts.image.path}, whose version is "
+                f"{text(first[:80])!r}"
+            )
+        self.types = KernelTypes(parts, self.system, self.release(parts)[0], self.machine)
+        self.types.update(layout.builtin(self.records[self.pointer_size]))
+
+    def release(self, parts: Parts) -> tuple[str | None, str | None]:
+        version = string(parts, "version", MAX_VERSION)
+        release = string(parts, "osrelease", 64)
+        if not release and version and version.startswith(self.system + " "):
+            release = version.split(" ")[1]
+        return release or None, version or None
+
+    def facts(self, parts: Parts) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        name = string(parts, "hostname", 256)
+        if name:
+            found["hostname"] = name
+        for title, seconds in (("boot time", self.boot_time(parts)), ("dump time", self.now(parts))):
+            if seconds:
+                found[title] = seconds
+        pages = number(parts, "physmem", 4)
+        if pages:
+            found["physical memory"] = pages * self.page_size
+        panic = number(parts, "panicstr", self.pointer_size)
+        if panic:
+            with contextlib.suppress(KvmError):
+                found["panic"] = text(parts.memory.read_cstr(panic, 256))
+        return found
+
+    def now(self, parts: Parts) -> float | None:
+        """Seconds since 1970 when the kernel stopped."""
+        seconds = number(parts, "time_second", self.pointer_size, signed=True)
+        return None if seconds is None else float(seconds)
+
+    def boot_time(self, parts: Parts) -> float | None:
+        """And when it began."""
+        now, up = self.now(parts), number(parts, "time_uptime", self.pointer_size, signed=True)
+        return None if now is None or up is None else now - up
+
+    def loadavg(self, parts: Parts) -> list[float]:
+        return loadavg.read(parts, self.order, self.pointer_size)
+
+    def dmesg(self, parts: Parts) -> bytes:
+        return msgbuf.read(parts, self.pointer_size, self.byteorder, self.prefix_words)
+
+    def arguments(self, parts: Parts, record: ProcessRecord, environment: bool, nchr: int) -> list[bytes] | None:
+        return argv.vector(self, parts, record, environment, nchr)
+
+    def ps_strings(self, parts: Parts, record: ProcessRecord) -> argv.Where | None:
+        """Where a process's struct ps_strings is; None: it has none (of the kernel's own, a zombie)."""
+        raise NotImplementedError
+
+    def space(self, parts: Parts, vmspace: int) -> Memory:
+        """The address space of a struct vmspace, through its own page tables."""
+        if self.tables is None:
+            raise KvmError(f"the memory of processes on {self.machine} is not read")
+        types = self.types
+        pmap = parts.memory.read_ptr(
+            vmspace + types.struct("vmspace").offset("vm_map") + types.struct("vm_map").offset("pmap")
+        )
+        root = types.struct("pmap").field("pm_pdirpa")
+        size = min(root.size, self.pointer_size) if root.size in (4, 8) else self.pointer_size
+        raw = parts.memory.read(pmap + root.offset, size)
+        memory = Memory()
+        user = self.tables.user(int.from_bytes(raw, "big" if self.byteorder == "big" else "little"))
+        memory.attach(parts.image, user, self.byteorder, self.pointer_size, USER_TLB)
+        return memory

@@ -1,0 +1,30 @@
+"""Variables of the kernel: strings, numbers, times; None where there is none that can be read."""
+
+from __future__ import annotations
+
+from pykvm.errors import KvmError
+from pykvm.records import text
+from pykvm.targets.base import Parts
+
+
+def string(parts: Parts, name: str, limit: int) -> str | None:
+    """An array of characters."""
+    symbol = parts.symbols.loose(name)
+    if symbol is None:
+        return None
+    try:
+        return text(parts.memory.read_cstr(symbol.value, limit))
+    except KvmError:
+        return None
+
+
+def number(parts: Parts, name: str, size: int, *, signed: bool = False) -> int | None:
+    """An integer of so many bytes."""
+    symbol = parts.symbols.loose(name)
+    if symbol is None:
+        return None
+    try:
+        raw = parts.memory.read(symbol.value, size)
+    except KvmError:
+        return None
+    return int.from_bytes(raw, "big" if parts.memory._byteorder == "big" else "little", signed=signed)

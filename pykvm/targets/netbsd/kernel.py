@@ -1,0 +1,49 @@
+"""The NetBSD target: what it is, and which file answers what."""
+
+from __future__ import annotations
+
+from pykvm.records import ProcessRecord
+from pykvm.targets.base import Parts, Thread
+from pykvm.targets.bsd import argv
+from pykvm.targets.bsd.family import Bsd
+from pykvm.targets.bsd.variables import number
+from pykvm.targets.common import kinfo2
+from pykvm.targets.common.columns import Columns
+from pykvm.targets.netbsd.procs import select
+from pykvm.targets.netbsd.procs.numbers import PK_SYSTEM, SZOMB
+from pykvm.types.layout import Struct
+
+
+class NetBSD(Bsd):
+    """NetBSD on one of its machines."""
+
+    system = "NetBSD"
+    prefix_words = 4
+    records = {4: "netbsd", 8: "netbsd"}
+    copies = {"kinfo_proc2": kinfo2.COPIES}
+
+    def boot_time(self, parts: Parts) -> float | None:
+        # struct timespec boottime (NetBSD 6 to 8), else by the uptime.
+        seconds = number(parts, "boottime", 8)
+        return float(seconds) if seconds and seconds < 1 << 40 else super().boot_time(parts)
+
+    def record_struct(self, parts: Parts, two: bool) -> Struct:
+        return self.types.struct("kinfo_proc2")
+
+    def getprocs(self, parts: Parts, op: int, arg: int) -> list[ProcessRecord]:
+        """As kinfo_proc2: NetBSD's own kvm_getprocs gives a struct proc of the program's own release."""
+        return select.getproc2(self, parts, "kvm_getprocs", op, arg, None)
+
+    def getproc2(self, parts: Parts, op: int, arg: int, elemsize: int | None) -> list[ProcessRecord]:
+        return select.getproc2(self, parts, "kvm_getproc2", op, arg, elemsize)
+
+    def threads(self, parts: Parts, record: ProcessRecord) -> list[Thread]:
+        return select.threads(self, parts, record)
+
+    def ps_strings(self, parts: Parts, record: ProcessRecord) -> argv.Where | None:
+        read, proc = Columns.of(self, parts), [record.paddr]
+        names = ("p_stat", "p_flag", "p_psstrp", "p_vmspace")
+        stat, flag, at, vmspace = (read.member(proc, "proc", name)[0] for name in names)
+        if stat == SZOMB or (flag or 0) & PK_SYSTEM or not at or not vmspace:
+            return None
+        return argv.Where(at, vmspace)

@@ -1,0 +1,65 @@
+"""NetBSD's machines: where their page tables are.
+
+Sources: sys/arch/*/include/kcore.h and vmparam.h. In a savecore file the cpu data tell; of other images the kernel's
+own variable PDPpaddr, in its image, which lies linearly from physical 0 on.
+"""
+
+from __future__ import annotations
+
+from pykvm.errors import FormatError
+from pykvm.images import kcore_cpu
+from pykvm.images.base import Image
+from pykvm.images.savecore import KcoreHeader
+from pykvm.machines import aarch64
+from pykvm.symbols.base import Symbols
+from pykvm.targets.bsd import machines
+from pykvm.targets.bsd.machines import Machine, Tables
+
+I386_KERNBASE = 0xC0000000
+GRANULES = {0b10: 4096, 0b01: 16384, 0b11: 65536}  # TCR_EL1.TG1
+CR4_PAE = 0x20
+
+
+def _amd64(image: Image, symbols: Symbols) -> Tables | None:
+    cpu = _cpu(image)
+    if isinstance(cpu, kcore_cpu.Tables):
+        return machines.amd64(cpu.root)
+    root = machines.word(image, symbols, "PDPpaddr", machines.AMD64_TEXT, 8)
+    return machines.amd64(root) if root else None
+
+
+def _i386(image: Image, symbols: Symbols) -> Tables | None:
+    cpu = _cpu(image)
+    if isinstance(cpu, kcore_cpu.Tables):
+        pae = cpu.root & kcore_cpu.PDP_PAE
+        return machines.pae_i386(cpu.root) if pae else machines.plain_i386(cpu.root)
+    if image.format in ("savecore", "dump device"):
+        raise FormatError(f"{image.path}: cpu_kcore_hdr: pdppaddr and nmemsegs make no sense")
+    root = machines.word(image, symbols, "PDPpaddr", I386_KERNBASE, 4)
+    if not root:
+        return None
+    # use_pae is a variable of kernels that are built for it; others have none.
+    use_pae = machines.word(image, symbols, "use_pae", I386_KERNBASE, 4)
+    return machines.pae_i386(root) if use_pae else machines.plain_i386(root)
+
+
+def _aarch64(image: Image, symbols: Symbols) -> Tables | None:
+    cpu = _cpu(image)
+    if not isinstance(cpu, kcore_cpu.NetbsdArm):
+        return None
+    page_size = GRANULES.get(cpu.tcr >> 30 & 3)
+    bits = 64 - (cpu.tcr >> 16 & 0x3F)
+    if page_size is None or not 25 <= bits <= 52:
+        raise FormatError(f"{image.path}: cpu_kcore_hdr: TCR_EL1 is {cpu.tcr:#x}: TG1 and T1SZ make no sense")
+    root = cpu.ttbr & 0x0000FFFFFFFFF000
+    return Tables(aarch64.levels(page_size, bits), root, aarch64.VA_MASK)
+
+
+def _cpu(image: Image) -> object:
+    header = image.header
+    return header.cpu if isinstance(header, KcoreHeader) else None
+
+
+MACHINES = {
+    m.name: m for m in (Machine("x86_64", 8, _amd64), Machine("i386", 4, _i386), Machine("aarch64", 8, _aarch64))
+}

@@ -1,0 +1,1 @@
+"""Processes and LWPs of NetBSD."""
