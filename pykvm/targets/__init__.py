@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pykvm.images.base import Image
 from pykvm.symbols.base import Symbols
-from pykvm.targets import dragonfly, freebsd, linux, mirbsd, netbsd
+from pykvm.targets import dragonfly, freebsd, linux, mirbsd, netbsd, openbsd
 from pykvm.targets.base import Probe, Target
 
 # Tried in order, Linux after those that a header names: it searches memory. A new kernel is a file and a line here.
-KERNELS: tuple[Probe, ...] = (dragonfly.probe, freebsd.probe, netbsd.probe, linux.probe, mirbsd.probe)
+KERNELS: tuple[Probe, ...] = (dragonfly.probe, freebsd.probe, netbsd.probe, openbsd.probe, linux.probe, mirbsd.probe)
 
 
 def recognise(image: Image, symbols: Symbols | None) -> Target | None:

@@ -22,17 +22,19 @@ AMD64_TEXT = 0xFFFFFFFF80000000  # KERNBASE (NetBSD, OpenBSD): the kernel's imag
 
 @dataclass(frozen=True)
 class Tables:
-    """Page tables: their levels, the physical address of the first, and the last address that they translate."""
+    """Page tables: their levels, the physical address of the first, and the last address that they translate; `linear`
+    are ranges of the kernel's that lie in memory as they are."""
 
     levels: Sequence[Level]
     root: int
     va_mask: int
     byteorder: str = "little"
+    linear: tuple[Root, ...] = ()
 
-    def translation(self, *linear: Root) -> Translation:
-        """Of the kernel. linear: ranges that lie in memory as they are."""
+    def translation(self) -> Translation:
+        """Of the kernel."""
         roots, start = [], 0
-        for root in sorted(linear):
+        for root in sorted(self.linear):
             if start < root.start:
                 roots.append(Root(start, root.start - 1, self.root))
             roots.append(root)
@@ -64,6 +66,24 @@ class Machine:
 def amd64(root: int) -> Tables:
     """Four levels, with pages of 4 KB, 2 MB and 1 GB."""
     return Tables(x86_64.levels(4), root & x86_64.FRAME, x86_64.VA_MASK)
+
+
+def maps(image: Image, root: int, va: int, pa: int) -> bool:
+    """Whether amd64's tables from here on lead from this virtual address to this physical one."""
+    table = root
+    for level in x86_64.levels(4):
+        at = table + (va >> level.shift & (1 << level.bits) - 1) * level.entry_size
+        try:
+            entry = int.from_bytes(image.read(at, level.entry_size), "little")
+        except KvmError:
+            return False
+        if not entry & x86_64.PG_P:
+            return False
+        if level.shift == 12 or (level.leaf != (0, 0) and entry & x86_64.PG_PS):
+            inside = (1 << level.shift) - 1
+            return (entry & x86_64.FRAME & ~inside) | va & inside == pa
+        table = entry & x86_64.FRAME
+    return False
 
 
 def plain_i386(root: int) -> Tables:

@@ -9,18 +9,21 @@ from pykvm.targets.base import Parts
 from pykvm.targets.common.columns import Columns
 
 
-def one_list(read: Columns, parts: Parts, name: str, limit: int) -> list[int]:
-    """The processes on the list whose head is a variable; AddressError where it cannot be followed."""
+def one_list(
+    read: Columns, parts: Parts, name: str, limit: int, struct: str = "proc", member: str = "p_list.le_next"
+) -> list[int]:
+    """The structures on the list whose head is a variable; AddressError where it cannot be followed. member: what leads
+    to the next one."""
     head = parts.address_of(name)
     try:
         first = parts.memory.read_ptr(head)
     except KvmError as e:
         raise KvmError(f"cannot read {name}: {e}") from e
     try:
-        offset = read.offset("proc", "p_list.le_next")
+        offset = read.offset(struct, member)
         return list(parts.memory.walk_list(first, offset, limit, circular=False)) if first else []
     except AddressError as e:
-        raise AddressError(f"can't read proc at {e.address:#x}: {e}", e.address) from e
+        raise AddressError(f"can't read {struct} at {e.address:#x}: {e}", e.address) from e
     except KvmError as e:
         raise KvmError(f"{name}: {e}") from e
 

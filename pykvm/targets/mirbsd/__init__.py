@@ -10,8 +10,10 @@ FORMATS = ("savecore", "dump device", "raw")
 
 
 def probe(image: Image, symbols: Symbols | None) -> Target | None:
-    """MirBSD, if the image is its kind of dump (or raw memory) and the machine is one that it runs on."""
-    if image.format not in FORMATS:
+    """MirBSD, if the image is its kind of dump (or raw memory) and the machine is one that it runs on; of a virtual
+    machine's ELF core, if the names are a 4.4BSD kernel's."""
+    elf = image.format == "elf" and symbols is not None and symbols.loose("PTDpaddr") is not None
+    if image.format not in FORMATS and not elf:
         return None
     from pykvm.targets.mirbsd.kernel import MirBSD  # not before: a start costs milliseconds
     from pykvm.targets.mirbsd.platform import PLATFORMS

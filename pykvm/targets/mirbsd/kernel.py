@@ -11,6 +11,7 @@ from pykvm.images.base import Image
 from pykvm.machines.mmu import Translation
 from pykvm.records import FileRecord, ProcessRecord, text
 from pykvm.symbols.base import Symbols
+from pykvm.targets import openbsd
 from pykvm.targets.base import Parts, Target, Thread
 from pykvm.targets.mirbsd import argv, files, neutral, platform, proc2, procs
 from pykvm.targets.mirbsd.structs import Structs
@@ -49,6 +50,21 @@ class MirBSD(Target):
         platform.refuse_foreign(image, symbols)
         self.page_size = self.platform.page_size(image)
         return self.platform.translation(image, symbols)
+
+    def settled(self, parts: Parts) -> Target:
+        """OpenBSD, if the version text is its: with few names its dumps look alike, and are translated alike."""
+        version = parts.symbols.loose("version")
+        try:
+            here = b"" if version is None else parts.memory.read_cstr(version.value, 256)
+        except KvmError:
+            return self
+        if not here.startswith(b"OpenBSD "):
+            return self
+        found = openbsd.target(parts.image, parts.symbols)
+        if found is None:
+            return self
+        found.translation(parts.image, parts.symbols)
+        return found
 
     def check(self, parts: Parts) -> None:
         """The version text must be MirBSD's: its relatives' dumps look alike. A kernel file that holds one must hold

@@ -1,0 +1,32 @@
+"""OpenBSD: dumps of the kcore format, and memory of virtual machines."""
+
+from __future__ import annotations
+
+from pykvm.images.base import Image
+from pykvm.symbols.base import Symbols
+from pykvm.targets.base import Target
+
+FORMATS = ("savecore", "dump device", "raw", "elf")
+OWN = ("allprocess", "process0")  # variables that OpenBSD has since 4.8, and none of its relatives
+# Machines on which none of its relatives but NetBSD leaves such dumps: with few names, they are enough.
+ONLY = ("x86_64", "aarch64", "riscv64")
+
+
+def probe(image: Image, symbols: Symbols | None) -> Target | None:
+    """OpenBSD, if the image may be its kind of dump and the names are of its kernel. (With fewer names a dump is taken
+    for MirBSD's until memory says whose it is.)"""
+    if image.format not in FORMATS or symbols is None:
+        return None
+    named = any(symbols.loose(name) is not None for name in OWN)
+    if not named and not (image.machine in ONLY and image.format in FORMATS[:2]):
+        return None
+    return target(image, symbols)
+
+
+def target(image: Image, symbols: Symbols) -> Target | None:
+    """The target of a machine; None if OpenBSD is not known there."""
+    from pykvm.targets.openbsd.kernel import OpenBSD  # not before: a start costs milliseconds
+    from pykvm.targets.openbsd.platform import MACHINES
+
+    machine = MACHINES.get(image.machine or symbols.machine or "")
+    return OpenBSD(machine) if machine is not None else None

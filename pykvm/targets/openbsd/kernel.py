@@ -1,0 +1,68 @@
+"""The OpenBSD target: what it is, and which file answers what."""
+
+from __future__ import annotations
+
+from pykvm.errors import KvmError
+from pykvm.records import ProcessRecord
+from pykvm.targets.base import Parts, Thread
+from pykvm.targets.bsd import argv
+from pykvm.targets.bsd.family import Bsd
+from pykvm.targets.bsd.variables import number
+from pykvm.targets.common import kinfo2
+from pykvm.targets.common.columns import Columns
+from pykvm.targets.openbsd import clock
+from pykvm.targets.openbsd.procs import old, select
+from pykvm.targets.openbsd.procs.numbers import PS_SYSTEM, PS_ZOMBIE
+from pykvm.types.layout import Struct
+
+
+class OpenBSD(Bsd):
+    """OpenBSD on one of its machines."""
+
+    system = "OpenBSD"
+    prefix_words = 5
+    records = {4: "openbsd-i386", 8: "openbsd"}
+    copies = {"kinfo_proc": kinfo2.COPIES}
+
+    def boot_ns(self, parts: Parts) -> int | None:
+        """Nanoseconds since 1970 when the kernel began."""
+        now, up = (number(parts, name, self.pointer_size, signed=True) for name in ("time_second", "time_uptime"))
+        if now is None or up is None:
+            return None
+        return clock.boot_ns(self, parts, now - up)
+
+    def boot_time(self, parts: Parts) -> float | None:
+        found = self.boot_ns(parts)
+        return None if found is None else found / 1e9
+
+    def record_struct(self, parts: Parts, two: bool) -> Struct:
+        return self.types.struct("kinfo_proc")
+
+    def getprocs(self, parts: Parts, op: int, arg: int) -> list[ProcessRecord]:
+        return self.getproc2(parts, op, arg, None)
+
+    def getproc2(self, parts: Parts, op: int, arg: int, elemsize: int | None) -> list[ProcessRecord]:
+        """OpenBSD's own kvm_getprocs takes an elemsize, and there is no other record."""
+        if "process" not in self.types and "proc" in self.types:
+            return old.getprocs(self, parts, op, arg, elemsize)
+        return select.getprocs(self, parts, "kvm_getprocs", op, arg, elemsize)
+
+    def process_of(self, parts: Parts, record: ProcessRecord) -> int:
+        """The struct process of a record, whose p_paddr is a thread's."""
+        (found,) = Columns.of(self, parts).member([record.paddr], "proc", "p_p")
+        if not found:
+            raise KvmError(f"process {record.pid}: can't read proc at {record.paddr or 0:#x}")
+        return found
+
+    def threads(self, parts: Parts, record: ProcessRecord) -> list[Thread]:
+        return select.threads(self, parts, record)
+
+    def ps_strings(self, parts: Parts, record: ProcessRecord) -> argv.Where | None:
+        process = [self.process_of(parts, record)]
+        read = Columns.of(self, parts)
+        flags, at, vmspace = (
+            read.member(process, "process", name)[0] for name in ("ps_flags", "ps_strings", "ps_vmspace")
+        )
+        if (flags or 0) & (PS_ZOMBIE | PS_SYSTEM) or not at or not vmspace:
+            return None
+        return argv.Where(at, vmspace)

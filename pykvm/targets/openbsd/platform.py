@@ -1,0 +1,83 @@
+"""OpenBSD's machines: where their page tables are.
+
+Sources: sys/arch/*/include/kcore.h and vmparam.h, and the kernel's own variables: PTDpaddr (i386), kernel_pmap_store.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import struct
+
+from pykvm.errors import FormatError, KvmError
+from pykvm.images import kcore_cpu
+from pykvm.images.base import Image
+from pykvm.images.savecore import KcoreHeader
+from pykvm.machines import aarch64, riscv64, x86_64
+from pykvm.machines.mmu import Level, Root
+from pykvm.symbols.base import Symbols
+from pykvm.targets.bsd import machines
+from pykvm.targets.bsd.machines import Finder, Machine, Tables
+
+I386_KERNBASE = 0xD0000000
+STATIC_BITS = 39  # of kernel addresses on arm64 and riscv64
+PMAP = 256  # bytes of a struct pmap that are looked through
+
+
+def _amd64(image: Image, symbols: Symbols) -> Tables | None:
+    cpu = _cpu(image)
+    if isinstance(cpu, kcore_cpu.Tables):
+        return machines.amd64(cpu.root)
+    candidates = [cpu.cr3 & x86_64.FRAME for cpu in image.cpus]  # a process's, whose upper half is the kernel's
+    # pm_pdirpa of the kernel's struct pmap, wherever in it that is: what leads from the pmap's address to its place.
+    pmap = symbols.loose("kernel_pmap_store")
+    if pmap is None:
+        return None
+    where = (pmap.value - machines.AMD64_TEXT) & x86_64.VA_MASK
+    with contextlib.suppress(KvmError):
+        candidates += struct.unpack(f"<{PMAP // 8}Q", image.read(where, PMAP))
+    for root in candidates:
+        if root and root % 4096 == 0 and machines.maps(image, root, pmap.value, where):
+            return machines.amd64(root)
+    return None
+
+
+def _i386(image: Image, symbols: Symbols) -> Tables | None:
+    """PTDpaddr holds the physical address of the page directory; with PAE (cpu_pae) of four that follow one another,
+    which OpenBSD's own library takes for one."""
+    root = machines.word(image, symbols, "PTDpaddr", I386_KERNBASE, 4)
+    if not root:
+        if image.format == "raw":
+            return None
+        raise FormatError(f"bad namelist: {symbols.path}: no symbol PTDpaddr, or it is not in memory")
+    pae = machines.word(image, symbols, "cpu_pae", I386_KERNBASE, 4)
+    return machines.pae_i386(root) if pae else machines.plain_i386(root)
+
+
+def _static(levels: tuple[Level, ...]) -> Finder:
+    """arm64 and riscv64: the kernel's image lies linearly, the rest is found by a table for addresses of 39 bits."""
+
+    def find(image: Image, symbols: Symbols) -> Tables | None:
+        cpu = _cpu(image)
+        if not isinstance(cpu, kcore_cpu.OpenbsdStatic):
+            return None
+        mask, last = aarch64.VA_MASK, cpu.base + cpu.size - 1
+        linear = Root(cpu.base, last, (cpu.base + cpu.offset) & mask, linear=True)
+        return Tables(levels, cpu.table, mask, linear=(linear,) if cpu.size > 0 and last <= mask else ())
+
+    return find
+
+
+def _cpu(image: Image) -> object:
+    header = image.header
+    return header.cpu if isinstance(header, KcoreHeader) else None
+
+
+MACHINES = {
+    m.name: m
+    for m in (
+        Machine("x86_64", 8, _amd64),
+        Machine("i386", 4, _i386),
+        Machine("aarch64", 8, _static(aarch64.levels(4096, STATIC_BITS))),
+        Machine("riscv64", 8, _static(riscv64.levels(STATIC_BITS))),
+    )
+}

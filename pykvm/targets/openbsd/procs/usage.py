@@ -1,0 +1,123 @@
+"""What a process has used: times, struct rusage, memory; and what it points at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from pykvm.targets.bsd.variables import number
+from pykvm.targets.common import kinfo2
+from pykvm.targets.common.columns import Columns, Member
+from pykvm.targets.openbsd.procs.numbers import PS_ZOMBIE, RLIMIT_RSS
+
+if TYPE_CHECKING:
+    from pykvm.targets.openbsd.procs.batch import Batch
+
+NANO, MICRO = 10**9, 10**6
+
+MEMBERS = {
+    "fd": Member("process", "process", ("ps_fd",)),
+    "limit": Member("process", "process", ("ps_limit",)),
+    "vmspace_raw": Member("process", "process", ("ps_vmspace",)),
+    "tracevp": Member("process", "process", ("ps_tracevp",)),
+    "traceflag": Member("process", "process", ("ps_traceflag",)),
+    "ps_ru": Member("process", "process", ("ps_ru",)),
+    "start_sec": Member("process", "process", ("ps_start.tv_sec",), signed=True),
+    "start_nsec": Member("process", "process", ("ps_start.tv_nsec",), signed=True),
+    "tsize": Member("vmspace", "vmspace", ("vm_tsize",), signed=True),
+    "dsize": Member("vmspace", "vmspace", ("vm_dused", "vm_dsize"), signed=True),
+    "ssize": Member("vmspace", "vmspace", ("vm_ssize",), signed=True),
+    "rss": Member("pmap", "pmap", ("pm_stats.resident_count",), signed=True),
+}
+
+
+def _at(read: Columns, addrs: Sequence[int | None], name: str, member: str) -> list[int | None]:
+    """The addresses of a structure within others."""
+    field = read.field(name, member)
+    return [None if not at or field is None else at + field.offset & read.pointer_mask for at in addrs]
+
+
+def dead(batch: Batch) -> dict[str, Sequence[Any]]:
+    """Zombies; they have given their memory back."""
+    gone = [bool((flags or 0) & PS_ZOMBIE) for flags in batch["psflags"]]
+    return {"dead": gone, "vmspace": [0 if d else at for d, at in zip(gone, batch["vmspace_raw"], strict=True)]}
+
+
+def maps(batch: Batch) -> dict[str, Sequence[Any]]:
+    """The pmap of each map."""
+    at = _at(batch.read, batch["vmspace"], "vmspace", "vm_map")
+    return {"pmap": batch.read.member(at, "vm_map", "pmap")}
+
+
+def rssize(batch: Batch) -> dict[str, Sequence[Any]]:
+    """Bytes."""
+    page = batch.target.page_size
+    rows = zip(batch["rss"], batch["dead"], strict=True)
+    return {"rssize": [0 if gone else None if pages is None else pages * page for pages, gone in rows]}
+
+
+def times(batch: Batch) -> dict[str, Sequence[Any]]:
+    """The run time, and the ticks of the statistics clock as time: so the running kernel tells user and system time."""
+    read = batch.read
+    at = _at(read, *batch.used_by)
+    seconds = read.member(at, "tusage", "tu_runtime.tv_sec", signed=True)
+    nano = read.member(at, "tusage", "tu_runtime.tv_nsec", signed=True)
+    ticks = {name: read.member(at, "tusage", f"tu_{name}") for name in ("uticks", "sticks", "iticks")}
+    rate = number(batch.parts, "stathz", 4) or number(batch.parts, "hz", 4) or 100
+    gone = batch["dead"]
+
+    def shown(column: Sequence[Any]) -> list[Any]:
+        return [0 if d else value for d, value in zip(gone, column, strict=True)]
+
+    run = [None if s is None or n is None else s * NANO + n for s, n in zip(seconds, nano, strict=True)]
+    found: dict[str, Sequence[Any]] = {name: shown(column) for name, column in ticks.items()}
+    found["rtime_ns"] = shown(run)
+    for name, column in (("utime", ticks["uticks"]), ("stime", ticks["sticks"])):
+        found[f"{name}_ns"] = shown([None if t is None else t * NANO // rate for t in column])
+        found[name] = [None if t is None else t / NANO for t in found[f"{name}_ns"]]
+    return found
+
+
+def started(batch: Batch) -> dict[str, Sequence[Any]]:
+    """When it began: the kernel keeps the uptime then."""
+    boot = batch.target.boot_ns(batch.parts)
+    rows = zip(batch["start_sec"], batch["start_nsec"], batch["dead"], strict=True)
+    found = [None if boot is None or s is None or n is None or d else boot + s * NANO + n for s, n, d in rows]
+    return {"start_ns": found, "start_time": [None if t is None else t / NANO for t in found]}
+
+
+def rusage(batch: Batch) -> dict[str, Sequence[Any]]:
+    """The thread's numbers; of children only the times."""
+    read, gone = batch.read, batch["dead"]
+    at = _at(read, batch["proc"], "proc", "p_ru")
+    found: dict[str, Sequence[Any]] = {}
+    for name in kinfo2.RUSAGE:
+        column = read.member(at, "rusage", name, signed=True)
+        found[name] = [0 if d else value for d, value in zip(gone, column, strict=True)]
+    children = _at(read, batch["process"], "process", "ps_cru")
+    total = [0] * len(batch)
+    for name in ("ru_utime", "ru_stime"):
+        seconds = read.member(children, "rusage", f"{name}.tv_sec", signed=True)
+        micro = read.member(children, "rusage", f"{name}.tv_usec", signed=True)
+        total = [t + ((s or 0) * MICRO + (u or 0)) * 1000 for t, s, u in zip(total, seconds, micro, strict=True)]
+    found["ctime_ns"] = [0 if d else t for d, t in zip(gone, total, strict=True)]
+    return found
+
+
+def limits(batch: Batch) -> dict[str, Sequence[Any]]:
+    """How much memory it may have: rlim_cur of a struct rlimit, two words of 64 bits."""
+    read = batch.read
+    field = read.field("plimit", "pl_rlimit")
+    offset = 0 if field is None else field.offset + 16 * RLIMIT_RSS
+    return {"rlim_rss": [None] * len(batch) if field is None else read.ints(batch["limit"], offset, 8)}
+
+
+MAKERS = {
+    "dead vmspace": dead,
+    "pmap": maps,
+    "rssize": rssize,
+    "uticks sticks iticks rtime_ns utime_ns stime_ns utime stime": times,
+    "start_ns start_time": started,
+    " ".join([*kinfo2.RUSAGE, "ctime_ns"]): rusage,
+    "rlim_rss": limits,
+}
