@@ -17,6 +17,8 @@ class KvmError(Exception):
     kvm_open(3) and an errstr, where the others go to stderr.
     """
 
+    noted = False  # it is its handle's last message already, or was printed
+
     def __init__(self, message: str, *, soft: bool = False) -> None:
         super().__init__(message.translate(_CONTROL))
         self.soft = soft

@@ -288,7 +288,10 @@ class Kvm(Asking):
     # -- errors ---------------------------------------------------------------------------------------------
 
     def note(self, error: KvmError) -> KvmError:
-        """Keep a failure's text for kvm_geterr(3), or print it: Sun's errstr rule."""
+        """Keep a failure's text for kvm_geterr(3), or print it, once: Sun's errstr rule."""
+        if error.noted and self.program is not None and not error.soft:
+            return error
+        error.noted = True
         self.soft = error.soft
         if self.program is not None and not error.soft:
             if sys.stderr is not None:

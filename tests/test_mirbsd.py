@@ -296,13 +296,20 @@ def test_any_number_of_processes(mirbsd_dump_factory: Any, count: int) -> None:
         assert len(kd.processes()) == count
 
 
-def test_a_relative_is_none(mirbsd_dump_factory: Any) -> None:
-    """OpenBSD's dumps are made like MirBSD's: the version text tells."""
+@pytest.mark.parametrize("version", ["OpenBSD 5.1 (RAMDISK) #160\n", "NetBSD 3.0 (GENERIC) #0\n"])
+def test_a_relative(mirbsd_dump_factory: Any, version: str) -> None:
+    """OpenBSD's dumps are made like MirBSD's: the version text tells. A port of NetBSD's with such names is refused."""
     dump = mirbsd_dump_factory()
     with pykvm.Kvm(dump.core, dump.kernel, writable=True) as kd:
-        kd.write(kd.symbol("version"), b"OpenBSD 5.1 (RAMDISK) #160\n\0")
-    with pytest.raises(pykvm.FormatError, match=r"is of 'OpenBSD 5\.1 .*', which is no MirBSD"):
-        pykvm.Kvm(dump.core, dump.kernel)
+        kd.write(kd.symbol("version"), version.encode() + b"\0")
+    if version.startswith("NetBSD"):
+        with pytest.raises(pykvm.FormatError, match=r"is of 'NetBSD 3\.0 .*', which is no MirBSD"):
+            pykvm.Kvm(dump.core, dump.kernel)
+        return
+    with pykvm.Kvm(dump.core, dump.kernel) as kd:
+        assert (kd.info.system, kd.info.version) == ("OpenBSD", version)
+        with pytest.raises(pykvm.KvmError, match="no table of OpenBSD .* on i386: --layout takes"):
+            kd.processes()
 
 
 def test_records_are_copied(mirbsd_dump: Any) -> None:

@@ -99,3 +99,27 @@ int64_t pk_image_set_extents(pk_image *image, const pk_extent *extents, size_t c
     pk_image_become(image, &OPS, x);
     return -1;
 }
+
+int64_t pk_image_set_segments(pk_image *image, const uint64_t *pairs, size_t count, uint64_t offset)
+{
+    pk_extent *extents;
+    size_t used = 0;
+    int64_t bad = -1;
+
+    if (count > SIZE_MAX / sizeof(*extents) - 1 || (extents = malloc((count + 1) * sizeof(*extents))) == NULL)
+        return -2;
+    for (size_t i = 0; i < count && bad == -1; i++) {
+        const uint64_t start = pairs[2 * i], size = pairs[2 * i + 1];
+
+        if (size == 0)
+            continue;
+        if (start + (size - 1) < start || offset + (size - 1) < offset || offset + size > INT64_MAX)
+            bad = (int64_t)i;
+        extents[used++] = (pk_extent){.addr = start, .size = size, .offset = offset};
+        offset += size;
+    }
+    if (bad == -1)
+        bad = pk_image_set_extents(image, extents, used);
+    free(extents);
+    return bad;
+}

@@ -5,10 +5,13 @@ Each kind says to the C core how it is read (`install`), and to everybody else w
 
 from __future__ import annotations
 
+import itertools
 import struct
 from abc import ABC, abstractmethod
+from array import array
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from pykvm._native.ffi import ffi, lib
@@ -108,6 +111,43 @@ class Extents(Held):
             if extent.file != LEFT_OUT:
                 for start, end in files[extent.file].data(extent.offset, extent.size):
                     yield extent.addr + start - extent.offset, extent.addr + end - extent.offset
+
+
+class Segments(Extents):
+    """Segments that follow one another in the file from an offset on, of which there may be very many: `pairs` has the
+    address and the size of each."""
+
+    def __init__(self, pairs: array[int], offset: int) -> None:
+        self.pairs, self.offset = pairs, offset
+
+    @property
+    def total(self) -> int:
+        """Bytes of all of them."""
+        return sum(self.pairs[1::2])
+
+    @cached_property
+    def extents(self) -> tuple[Extent, ...]:  # type: ignore[override]
+        """Where each lies."""
+        sizes = self.pairs[1::2]
+        offsets = itertools.accumulate(sizes, initial=self.offset)
+        return tuple(Extent(*row) for row in zip(self.pairs[::2], sizes, offsets, strict=False) if row[1])
+
+    def install(self, core: Any, files: Files) -> None:
+        table = ffi.from_buffer("uint64_t[]", self.pairs) if len(self.pairs) else ffi.NULL
+        bad = lib.pk_image_set_segments(core, table, len(self.pairs) // 2, self.offset)
+        if bad == -2:
+            raise KvmError("out of memory")
+        if bad >= 0:
+            raise FormatError(f"{files[0].path}: memory segment {bad} overlaps another, wraps around, or is too large")
+
+    def size(self, core: Any, files: Files) -> int:
+        return max(0, min(self.total, files[0].size - self.offset))
+
+    def lowest(self, files: Files) -> int:
+        return min((a for a, n in zip(self.pairs[::2], self.pairs[1::2], strict=True) if n), default=0)
+
+    def left_out(self, core: Any) -> int | None:
+        return None
 
 
 def _extent(e: Extent) -> tuple[int, int, int, int, int]:

@@ -7,13 +7,13 @@ A new machine is a function here and a line in PARSERS.
 from __future__ import annotations
 
 import struct
+import sys
 from array import array
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from pykvm.errors import FormatError
-from pykvm.images.held import Extent
 
 SUN4, SUN4C, SUN4M = 0, 1, 2
 SEGMENTS = 512  # 8 regions of 64 segments, from KERNBASE up
@@ -24,10 +24,11 @@ _RAM = struct.Struct(">QQ")
 
 @dataclass(frozen=True)
 class SparcCpu:
-    """cputype, memory segments (start, size), the segment map as (sg_pte, sg_pmeg, sg_npte), PTEs of all PMEGs."""
+    """cputype, the start and size of each memory segment, the segment map as (sg_pte, sg_pmeg, sg_npte), PTEs of all
+    PMEGs."""
 
     cputype: int
-    memory: tuple[tuple[int, int], ...]
+    memory: array[int]
     segmap: tuple[tuple[int, int, int], ...]
     npmeg: int
     ptes: array[int]
@@ -36,10 +37,10 @@ class SparcCpu:
 @dataclass(frozen=True)
 class Tables:
     """The first word of the page tables (amd64: the physical address of the PML4; NetBSD/i386: that of the directory,
-    and with PAE the bit PDP_PAE), and memory as (start, size)."""
+    and with PAE the bit PDP_PAE), and memory: the start and size of each segment."""
 
     root: int
-    memory: tuple[tuple[int, int], ...]
+    memory: array[int]
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class NetbsdArm:
 
     tcr: int
     ttbr: int
-    memory: tuple[tuple[int, int], ...]
+    memory: array[int]
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class OpenbsdStatic:
     offset: int
     size: int
     table: int
-    memory: tuple[tuple[int, int], ...]
+    memory: array[int]
 
 
 PDP_PAE = 0x200  # in the first word of NetBSD/i386
@@ -88,7 +89,7 @@ def i386(path: str, cpu: bytes) -> Tables | None:
         return None
     memory = _segments(path, cpu, _WORDS.size, count)
     end = -1
-    for start, size in memory:
+    for start, size in zip(memory[::2], memory[1::2], strict=True):
         if start < end or not size or (start | size) % PAGE or start + size > 1 << 40:
             return None
         end = start + size
@@ -114,20 +115,28 @@ def static(path: str, cpu: bytes) -> OpenbsdStatic:
     return OpenbsdStatic(base, offset, length, table, _ended(cpu, _STATIC.size, STATIC_SEGMENTS))
 
 
-def _segments(path: str, cpu: bytes, offset: int, count: int) -> tuple[tuple[int, int], ...]:
+def _segments(path: str, cpu: bytes, offset: int, count: int) -> array[int]:
     if count > (len(cpu) - offset) // _PAIR.size:
         raise FormatError(f"{path}: nmemsegs: {count} segments do not fit the cpu data of {len(cpu)} bytes")
-    return tuple(_PAIR.iter_unpack(cpu[offset : offset + count * _PAIR.size]))
+    return _words(cpu[offset : offset + count * _PAIR.size], "little")
 
 
-def _ended(cpu: bytes, offset: int, most: int) -> tuple[tuple[int, int], ...]:
+def _words(raw: bytes, byteorder: str) -> array[int]:
+    """Words of 64 bits."""
+    found = array("Q", raw)
+    if byteorder != sys.byteorder:
+        found.byteswap()
+    return found
+
+
+def _ended(cpu: bytes, offset: int, most: int) -> array[int]:
     """Segments up to one without a size."""
-    found: list[tuple[int, int]] = []
+    found = array("Q")
     for start, size in _PAIR.iter_unpack(cpu[offset : offset + (len(cpu) - offset) // _PAIR.size * _PAIR.size]):
-        if not size or len(found) == most:
+        if not size or len(found) == 2 * most:
             break
-        found.append((start, size))
-    return tuple(found)
+        found.extend((start, size))
+    return found
 
 
 def sparc(path: str, cpu: bytes) -> SparcCpu:
@@ -144,7 +153,7 @@ def sparc(path: str, cpu: bytes) -> SparcCpu:
     cputype, nmemseg, memsegoffset, npmeg, pmegoffset = _FIXED.unpack_from(cpu)
     if cputype not in (SUN4, SUN4C, SUN4M):
         raise FormatError(f"Unsupported CPU type {cputype} in {path}")
-    memory = tuple(_RAM.iter_unpack(part("nmemseg", memsegoffset, nmemseg, _RAM.size)))
+    memory = _words(part("nmemseg", memsegoffset, nmemseg, _RAM.size), "big")
     segmap = tuple(_SEGMAP.iter_unpack(cpu[_FIXED.size : _FIXED.size + SEGMENTS * _SEGMAP.size]))
     ptes = array("I")
     if cputype != SUN4M:
@@ -152,20 +161,6 @@ def sparc(path: str, cpu: bytes) -> SparcCpu:
         raw = part("npmeg", pmegoffset, npmeg, per_pmeg * 4)
         ptes = array("I", struct.unpack(f">{len(raw) // 4}I", raw))
     return SparcCpu(cputype, memory, segmap, npmeg, ptes)
-
-
-def packed(path: str, memory: tuple[tuple[int, int], ...], offset: int) -> list[Extent]:
-    """Extents of memory segments that follow one another in the file from an offset."""
-    extents = []
-    for start, size in memory:
-        if start + size > 1 << 64:
-            raise FormatError(f"{path}: memory segment of {size:#x} bytes at {start:#x} wraps around")
-        if size:
-            extents.append(Extent(start, size, offset))
-        offset += size
-        if offset >= 1 << 63:
-            raise FormatError(f"{path}: memory segments of {offset:#x} bytes are larger than a file can be")
-    return extents
 
 
 PARSERS: dict[str, Callable[[str, bytes], Any]] = {

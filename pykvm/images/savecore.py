@@ -15,7 +15,7 @@ from typing import Any
 from pykvm.errors import FormatError, KvmError
 from pykvm.images import kcore_cpu
 from pykvm.images.base import Image
-from pykvm.images.held import Extent, Extents
+from pykvm.images.held import Extent, Extents, Segments
 from pykvm.images.hostfile import HostFile
 
 KCORE_MAGIC, KCORESEG_MAGIC = 0x8FCA, 0x8FAC
@@ -140,15 +140,15 @@ def _image(
     """Where memory lies is what the machine's data say; without them (i386) it is as it is, from 0 on without an end.
     What the data's header declares counts only then: it has 32 bits, and NetBSD's of a sparse dump is all memory."""
     cpu = kcore_cpu.PARSERS[machine.name](file.path, cpu_data)
-    extents = [Extent(0, 1 << 32, offset)]
+    held: Extents = Extents([Extent(0, 1 << 32, offset)])
     if cpu is not None:
-        extents = kcore_cpu.packed(file.path, cpu.memory, offset)
-        declared = None if declared is None else sum(size for _, size in cpu.memory)
+        held = segments = Segments(cpu.memory, offset)
+        declared = None if declared is None else segments.total
     header = KcoreHeader(machine, cpu_data, cpu, offset)
     return Image(
         format,
         [file],
-        Extents(extents),
+        held,
         machine=machine.name,
         byteorder=machine.byteorder,
         header=header,

@@ -41,6 +41,9 @@ void pk_image_release(const pk_image *image);
    extent that overlaps another, wraps or names no file; -1 if all are good;
    -2 out of memory. */
 int64_t pk_image_set_extents(pk_image *image, const pk_extent *extents, size_t count);
+/* The same of segments (address and size of each, those without a size aside) that follow one another in file 0 from an
+   offset on. */
+int64_t pk_image_set_segments(pk_image *image, const uint64_t *pairs, size_t count, uint64_t offset);
 
 /* The memory of another image as it was when each page of it was read first: up to `bytes` of pages of `page_size`
    bytes (a power of two) are kept. Takes its own reference. NULL: out of memory. */

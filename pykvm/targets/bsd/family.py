@@ -53,6 +53,12 @@ class Bsd(Target):
     def check(self, parts: Parts) -> None:
         """See that a kernel file that holds a version text holds the dump's."""
         version = string(parts, "version", MAX_VERSION)
+        symbol = parts.symbols.loose("version")
+        if version is None and symbol is not None and not _mapped(parts, symbol.value):
+            raise FormatError(
+                f"bad namelist: {parts.symbols.path} is not the kernel of {parts.image.path}: there is nothing at "
+                f"{symbol.value:#x}, where its version is (or the dump was cut)"
+            )
         first = (version or "").partition("\n")[0].encode("utf-8", "surrogateescape")
         if first and not first.startswith(self.system.encode() + b" "):
             raise FormatError(f"{parts.image.path}: is of {text(first[:80])!r}, which is no {self.system}")
@@ -128,3 +134,11 @@ class Bsd(Target):
         user = self.tables.user(int.from_bytes(raw, "big" if self.byteorder == "big" else "little"))
         memory.attach(parts.image, user, self.byteorder, self.pointer_size, USER_TLB)
         return memory
+
+
+def _mapped(parts: Parts, va: int) -> bool:
+    try:
+        parts.memory.translate(va)
+    except KvmError:
+        return False
+    return True

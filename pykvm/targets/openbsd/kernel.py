@@ -45,6 +45,7 @@ class OpenBSD(Bsd):
         """OpenBSD's own kvm_getprocs takes an elemsize, and there is no other record."""
         if "process" not in self.types and "proc" in self.types:
             return old.getprocs(self, parts, op, arg, elemsize)
+        self.types.struct("process")  # which says why there is none
         return select.getprocs(self, parts, "kvm_getprocs", op, arg, elemsize)
 
     def process_of(self, parts: Parts, record: ProcessRecord) -> int:

@@ -19,6 +19,7 @@ def getproc2(target: NetBSD, parts: Parts, name: str, op: int, arg: int, elemsiz
     """One record a process, the newest first, zombies last. KERN_PROC_ALL gives all of them, process 0 included: its
     kernel threads are LWPs."""
     select.check(name, op, elemsize)
+    target.types.struct("proc")  # which says why there is none
     everyone = Batch.of(target, parts)
     records = KinfoProcs2(
         everyone.choose(select.places(everyone, op, arg, "flags", 0)), target.record_struct(parts, True)
