@@ -308,7 +308,7 @@ def test_a_relative(mirbsd_dump_factory: Any, version: str) -> None:
         return
     with pykvm.Kvm(dump.core, dump.kernel) as kd:
         assert (kd.info.system, kd.info.version) == ("OpenBSD", version)
-        with pytest.raises(pykvm.KvmError, match="no table of OpenBSD .* on i386: --layout takes"):
+        with pytest.raises(pykvm.KvmError, match=r"no table of OpenBSD .* on i386: --layout takes"):
             kd.processes()
 
 
