@@ -3,15 +3,16 @@
 from pykvm import errors
 from pykvm.constants import *  # noqa: F403
 from pykvm.cptime import kvm_getcptime
-from pykvm.dump import kvm_dump_inval, kvm_dump_mkheader, kvm_dump_wrtheader
+from pykvm.dump import kvm_dump_header, kvm_dump_inval, kvm_dump_mkheader, kvm_dump_wrtheader
 from pykvm.errors import AddressError, FormatError, KvmError
 from pykvm.files import kvm_getfiles
 from pykvm.hostlib import native_libkvm
 from pykvm.kerndisp import kvm_kerndisp
 from pykvm.loadavg import kvm_getloadavg
+from pykvm.lwps import kvm_getlwps
 from pykvm.native import kvm_native
 from pykvm.nlist import KvmNlist, Nlist, kvm_nlist, kvm_nlist2
-from pykvm.open import Info, Kvm, kvm_close, kvm_geterr, kvm_open, kvm_open2, kvm_openfiles
+from pykvm.open import Info, Kvm, kvm_close, kvm_geterr, kvm_getkernelname, kvm_open, kvm_open2, kvm_openfiles
 from pykvm.pages import kvm_walk_pages
 from pykvm.pcpu import (
     kvm_counter_u64_fetch,
@@ -86,6 +87,7 @@ __all__ = [
     "kvm_close",
     "kvm_counter_u64_fetch",
     "kvm_dpcpu_setcpu",
+    "kvm_dump_header",
     "kvm_dump_inval",
     "kvm_dump_mkheader",
     "kvm_dump_wrtheader",
@@ -96,7 +98,9 @@ __all__ = [
     "kvm_getenvv2",
     "kvm_geterr",
     "kvm_getfiles",
+    "kvm_getkernelname",
     "kvm_getloadavg",
+    "kvm_getlwps",
     "kvm_getmaxcpu",
     "kvm_getncpus",
     "kvm_getpcpu",

@@ -84,6 +84,11 @@ class Asking(Memory):
             self._check_record(p)
             return self.target.arguments(self.parts, p, environment, nchr)
 
+    def lwps(self, pid: int, paddr: int, elemsize: int | None = None) -> list[ProcessRecord]:
+        """The LWPs of the process at paddr, as kvm_getlwps(3) gives them; raising."""
+        with Recorded(self):
+            return self._ready().getlwps(self.parts, pid, paddr, elemsize)
+
     def loadavg(self) -> list[float]:
         """The load averages of 1, 5 and 15 minutes."""
         with Recorded(self):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import IO
+from typing import IO, Any
 
 from pykvm.errors import KvmError
 from pykvm.handle import Kvm, handle
@@ -45,6 +45,23 @@ def kvm_dump_wrtheader(kd: Kvm, fp: IO[bytes], dumpsize: int) -> int:
             fp.write(data)
         except OSError as e:
             raise KvmError(f"kvm_dump_wrtheader: {e.strerror}") from e
+        return len(data)
+
+    return _attempt(kd, put)
+
+
+def kvm_dump_header(kd: Kvm, write_buf: Callable[[Any, bytes], bool], cookie: Any, dumpsize: int) -> int:
+    """kvm_dump_wrtheader for who writes itself: write_buf(cookie, data) takes the header in pieces, in order, and says
+    whether that went well. The number of bytes that it was given, or -1. (NetBSD's; not in its manual.)
+    """
+
+    def put() -> int:
+        header = kd.image.header
+        if not isinstance(header, KcoreHeader):
+            raise KvmError("no valid dump header(s)")
+        data = savecore.file_header(header, dumpsize & 0xFFFFFFFF)
+        if not write_buf(cookie, data):
+            raise KvmError("kvm_dump_header: the header was not taken")
         return len(data)
 
     return _attempt(kd, put)

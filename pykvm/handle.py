@@ -342,6 +342,11 @@ class Kvm(Asking):
         return self._image
 
     @property
+    def kernel_path(self) -> str | None:
+        """The path of the kernel file, if one was named."""
+        return None if self._kernel is None else self._kernel.path
+
+    @property
     def no_files(self) -> bool:
         """Opened with KVM_NO_FILES, or on /dev/null (`no_files_why` says so, for messages)."""
         return self._no_files

@@ -156,3 +156,13 @@ def kvm_close(kd: Kvm) -> int:
 def kvm_geterr(kd: Kvm) -> str:
     """The message of the handle's most recent error, "" if there was none. kvm_geterr(3)."""
     return handle(kd).message
+
+
+def kvm_getkernelname(kd: Kvm) -> str | None:
+    """The path of the kernel file that the handle's names are read from; None with a message if there is none (a dump
+    that carries its own, KVM_NO_FILES). kvm_getkernelname(3) of NetBSD.
+    """
+    path = handle(kd).kernel_path
+    if path is None:
+        kd.note(KvmError("no kernel file"))
+    return path

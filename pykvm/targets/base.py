@@ -166,6 +166,10 @@ class Target:
         """kvm_getproc2(3)."""
         raise self.lacks("kvm_getproc2")
 
+    def getlwps(self, parts: Parts, pid: int, paddr: int, elemsize: int | None) -> list[ProcessRecord]:
+        """kvm_getlwps(3)."""
+        raise self.lacks("kvm_getlwps")
+
     # Of a record that is a copy of another's bytes: what tells which process it is, by the name of its structure.
     copies: Mapping[str, Mapping[str, Callable[[Any], Any]]] = {}
 

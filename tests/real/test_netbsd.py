@@ -163,3 +163,41 @@ def test_a_wrong_machine(real: Any) -> None:
 def test_another_system(real: Any) -> None:
     with pytest.raises(pykvm.KvmError, match="is not the kernel of"):
         pykvm.Kvm(real("netbsd/netbsd-amd64-full.core"), real("openbsd-amd64/openbsd73-amd64.kernel"))
+
+
+def test_kvm_getlwps(case: Case) -> None:
+    """Records of LWPs, as kern.lwp gives them; the zombie LWP byte for byte, but for l_swtime and l_slptime."""
+    for p in case.kd.processes():
+        lwps = case.processes[p.pid].get("lwps")
+        if lwps is None:
+            continue
+        found = pykvm.kvm_getlwps(case.kd, 0, p.paddr, 128)
+        assert found is not None
+        assert [(r.l_lid, r.l_laddr, r.l_addr, r.l_pid) for r in found] == [
+            (lwp["l_lid"], lwp["l_laddr"], lwp["l_addr"], lwp["l_pid"]) for lwp in lwps
+        ]
+        for r, lwp in zip(found, lwps, strict=True):
+            if lwp["l_stat"] == 5:
+                assert bytes(r).hex() == lwp["raw"]
+            if p.pid not in (0, *BUSY) and not case.suspended:
+                for name in ("l_flag", "l_priority", "l_usrpri", "l_stat", "l_cpuid", "l_rtime_sec", "l_rtime_usec"):
+                    assert (r.l_lid, name, getattr(r, name)) == (r.l_lid, name, lwp[name])
+                assert r.l_wmesg.split(b"\0")[0].decode() == lwp["l_wmesg"]
+    assert pykvm.kvm_getlwps(case.kd, 0, 8, 128) is None
+    assert "can't read proc at 0x8" in pykvm.kvm_geterr(case.kd)
+    assert pykvm.kvm_getlwps(case.kd, 0, p.paddr, 0) is None
+
+
+def test_the_kernel_s_name(case: Case) -> None:
+    assert str(pykvm.kvm_getkernelname(case.kd)).endswith("netbsd-amd64.kernel")
+
+
+def test_the_dump_s_header(case: Case) -> None:
+    parts: list[bytes] = []
+    if not case.suspended:
+        assert pykvm.kvm_dump_header(case.kd, lambda cookie, data: True, None, 0) == -1
+        return
+    total = pykvm.kvm_dump_header(case.kd, lambda cookie, data: parts.append(data) is None, None, 0x1234)
+    start = case.kd.image.files[0].pread(0, total)
+    assert total == sum(map(len, parts)) == case.kd.image.header.dump_off
+    assert b"".join(parts)[:-4] == start[:-4]  # the last word is the size of the memory

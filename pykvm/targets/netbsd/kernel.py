@@ -37,6 +37,9 @@ class NetBSD(Bsd):
     def getproc2(self, parts: Parts, op: int, arg: int, elemsize: int | None) -> list[ProcessRecord]:
         return select.getproc2(self, parts, "kvm_getproc2", op, arg, elemsize)
 
+    def getlwps(self, parts: Parts, pid: int, paddr: int, elemsize: int | None) -> list[ProcessRecord]:
+        return select.getlwps(self, parts, pid, paddr, elemsize)
+
     def threads(self, parts: Parts, record: ProcessRecord) -> list[Thread]:
         return select.threads(self, parts, record)
 

@@ -18,3 +18,16 @@ class NetBSDProcess(RowRecord):
     """A kinfo_proc2."""
 
     __slots__ = ()
+
+
+class KinfoLwps(Records[Batch]):
+    """The LWPs of one process."""
+
+    def pack(self) -> bytearray:
+        return kinfo.pack_lwps(self.batch, self.layout)
+
+
+class NetBSDLwp(RowRecord):
+    """A kinfo_lwp; its attributes are its process's, but for the state and what it waits for."""
+
+    __slots__ = ()
