@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import lzma
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -202,3 +203,20 @@ def test_the_dump_s_header(case: Case) -> None:
     start = case.kd.image.files[0].pread(0, total)
     assert total == sum(map(len, parts)) == case.kd.image.header.dump_off
     assert b"".join(parts)[:-4] == start[:-4]  # the last word is the size of the memory
+
+
+def test_files(case: Case) -> None:
+    """Every struct file says how many refer to it: all descriptors are found, and nobody else holds one."""
+    check_files(case.kd, {2: 4, 6: 5})
+
+
+def check_files(kd: pykvm.Kvm, some: dict[int, int], held: int = 0) -> None:
+    """held: by how many a file in use just then may be held beside."""
+    found = pykvm.kvm_getfiles(kd, 0, 0)
+    assert found is not None
+    assert len({(f.pid, f.fd) for f in found}) == len(found)
+    counts = Counter(bytes(f) for f in found)
+    assert len(counts) >= 3
+    assert all(0 <= f.f_count - counts[bytes(f)] <= held and f.f_type in range(1, 9) for f in found)
+    of_each = Counter(f.pid for f in found)
+    assert {pid: of_each[pid] for pid in some} == some

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from real.test_netbsd import told, value
+from real.test_netbsd import check_files, told, value
 
 import pykvm
 
@@ -101,6 +101,10 @@ def test_copied_records(case: Case) -> None:
     (p,) = case.kd.processes(pykvm.KERN_PROC_PID, 78261)
     copy = case.kd.target.record_of(bytes(p), case.kd.target.record_struct(case.kd.parts, False))
     assert case.kd.argv(copy) == [b"ttyproc", b"tty"]
+
+
+def test_files(case: Case) -> None:
+    check_files(case.kd, {20901: 6, 78261: 5, 1: 4}, held=1)
 
 
 def test_load_and_info(case: Case, real: Any) -> None:

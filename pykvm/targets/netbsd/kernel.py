@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from pykvm.records import ProcessRecord
+from collections.abc import Sequence
+
+from pykvm.errors import AddressError
+from pykvm.records import FileRecord, ProcessRecord
 from pykvm.targets.base import Parts, Thread
-from pykvm.targets.bsd import argv
+from pykvm.targets.bsd import argv, files
 from pykvm.targets.bsd.family import Bsd
 from pykvm.targets.bsd.variables import number
 from pykvm.targets.common import kinfo2
 from pykvm.targets.common.columns import Columns
 from pykvm.targets.netbsd.procs import select
+from pykvm.targets.netbsd.procs.batch import Batch
 from pykvm.targets.netbsd.procs.numbers import PK_SYSTEM, SZOMB
 from pykvm.types.layout import Struct
 
@@ -43,6 +47,13 @@ class NetBSD(Bsd):
     def threads(self, parts: Parts, record: ProcessRecord) -> list[Thread]:
         return select.threads(self, parts, record)
 
+    def getfiles(self, parts: Parts, op: int, arg: int) -> list[FileRecord]:
+        """The open files of all processes; op and arg select nothing."""
+        self.types.struct("filedesc")  # which says why there is none
+        rows = Batch.of(self, parts)
+        owners = zip(rows["pid"], rows["fd"], rows["realstat"], strict=True)
+        return files.getfiles(self, parts, [(p, fd) for p, fd, s in owners if fd and s != SZOMB], _slots, _files)
+
     def ps_strings(self, parts: Parts, record: ProcessRecord) -> argv.Where | None:
         read, proc = Columns.of(self, parts), [record.paddr]
         names = ("p_stat", "p_flag", "p_psstrp", "p_vmspace")
@@ -50,3 +61,18 @@ class NetBSD(Bsd):
         if stat == SZOMB or (flag or 0) & PK_SYSTEM or not at or not vmspace:
             return None
         return argv.Where(at, vmspace)
+
+
+def _slots(read: Columns, filedesc: int) -> tuple[int, int]:
+    """dt_ff of the struct fdtab, up to the last that is in use."""
+    (table,) = read.member([filedesc], "filedesc", "fd_dt")
+    (last,) = read.member([filedesc], "filedesc", "fd_lastfile", signed=True)
+    if not table or last is None:
+        raise AddressError(f"can't read filedesc at {filedesc:#x}", filedesc)
+    return table + read.offset("fdtab", "dt_ff"), max(0, last + 1)
+
+
+def _files(read: Columns, slots: Sequence[int | None]) -> Sequence[int | None]:
+    """They point at a struct fdfile each, which leads to the struct file."""
+    found = read.member(slots, "fdfile", "ff_file")
+    return [0 if not slot else file for slot, file in zip(slots, found, strict=True)]

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from pykvm.errors import KvmError
-from pykvm.records import ProcessRecord
+from collections.abc import Sequence
+
+from pykvm.errors import AddressError, KvmError
+from pykvm.records import FileRecord, ProcessRecord
 from pykvm.targets.base import Parts, Thread
-from pykvm.targets.bsd import argv
+from pykvm.targets.bsd import argv, files
 from pykvm.targets.bsd.family import Bsd
 from pykvm.targets.bsd.variables import number
 from pykvm.targets.common import kinfo2
 from pykvm.targets.common.columns import Columns
 from pykvm.targets.openbsd import clock
 from pykvm.targets.openbsd.procs import old, select
+from pykvm.targets.openbsd.procs.batch import Batch
 from pykvm.targets.openbsd.procs.numbers import PS_SYSTEM, PS_ZOMBIE
 from pykvm.types.layout import Struct
 
@@ -58,6 +61,13 @@ class OpenBSD(Bsd):
     def threads(self, parts: Parts, record: ProcessRecord) -> list[Thread]:
         return select.threads(self, parts, record)
 
+    def getfiles(self, parts: Parts, op: int, arg: int) -> list[FileRecord]:
+        """The open files of all processes; op and arg select nothing."""
+        self.types.struct("filedesc")  # which says why there is none
+        rows = Batch.of(self, parts)
+        owners = zip(rows["pid"], rows["fd"], rows["dead"], strict=True)
+        return files.getfiles(self, parts, [(p, fd) for p, fd, dead in owners if fd and not dead], _slots, _files)
+
     def ps_strings(self, parts: Parts, record: ProcessRecord) -> argv.Where | None:
         process = [self.process_of(parts, record)]
         read = Columns.of(self, parts)
@@ -67,3 +77,16 @@ class OpenBSD(Bsd):
         if (flags or 0) & (PS_ZOMBIE | PS_SYSTEM) or not at or not vmspace:
             return None
         return argv.Where(at, vmspace)
+
+
+def _slots(read: Columns, filedesc: int) -> tuple[int, int]:
+    """fd_ofiles, up to the last that is in use."""
+    where, last = (read.member([filedesc], "filedesc", name, signed=True)[0] for name in ("fd_ofiles", "fd_lastfile"))
+    if where is None or last is None:
+        raise AddressError(f"can't read filedesc at {filedesc:#x}", filedesc)
+    return where & read.pointer_mask, max(0, last + 1)
+
+
+def _files(read: Columns, slots: Sequence[int | None]) -> Sequence[int | None]:
+    """They point at the struct files."""
+    return slots
