@@ -1,7 +1,7 @@
 """kvm_getargv(3), kvm_getenvv(3): the vectors that a process's struct ps_strings points at, in its own memory.
 
 Where that is the process's structure says (NetBSD p_psstrp, OpenBSD ps_strings); it is no constant, as their libraries
-have it. Pages are found by the process's page tables.
+have it. Pages are found by the process's page tables, those that are not in memory by UVM.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ import struct
 from typing import TYPE_CHECKING, NamedTuple
 
 from pykvm.errors import AddressError, KvmError
-from pykvm.memory import Memory
 from pykvm.records import ProcessRecord
 from pykvm.targets.base import Parts
+from pykvm.targets.bsd.uvm import UserMemory
 
 if TYPE_CHECKING:
     from pykvm.targets.bsd.family import Bsd
@@ -33,7 +33,7 @@ def vector(target: Bsd, parts: Parts, record: ProcessRecord, environment: bool, 
     where = target.ps_strings(parts, record)
     if where is None:
         return None
-    memory = target.space(parts, where.vmspace)
+    memory = target.user(parts, where.vmspace)
     what = "environment" if environment else "arguments"
     try:
         return _strings(target, memory, where.at, environment, nchr)
@@ -52,7 +52,7 @@ def _why(parts: Parts, e: AddressError) -> str:
     return f"user memory at {e.address:#x} is not in memory" if told.startswith("invalid address") else told
 
 
-def _strings(target: Bsd, memory: Memory, at: int, environment: bool, nchr: int) -> list[bytes] | None:
+def _strings(target: Bsd, memory: UserMemory, at: int, environment: bool, nchr: int) -> list[bytes] | None:
     form = struct.Struct(target.order + ("Qi4xQi4x" if target.pointer_size == 8 else "IiIi"))
     argv, nargv, env, nenv = form.unpack(memory.read(at, form.size))
     base, count, name = (env, nenv, "ps_nenvstr") if environment else (argv, nargv, "ps_nargvstr")

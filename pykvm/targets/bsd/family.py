@@ -16,6 +16,7 @@ from pykvm.targets.base import Parts, Target
 from pykvm.targets.bsd import argv, loadavg, msgbuf
 from pykvm.targets.bsd.machines import Machine, Tables, refuse_foreign
 from pykvm.targets.bsd.types import KernelTypes
+from pykvm.targets.bsd.uvm import Anons, UserMemory
 from pykvm.targets.bsd.variables import number, string
 from pykvm.types import layout
 
@@ -118,6 +119,14 @@ class Bsd(Target):
     def ps_strings(self, parts: Parts, record: ProcessRecord) -> argv.Where | None:
         """Where a process's struct ps_strings is; None: it has none (of the kernel's own, a zombie)."""
         raise NotImplementedError
+
+    def anons(self, parts: Parts, vmspace: int) -> Anons | None:
+        """Its anonymous memory, by UVM; None where the kernel's types do not say."""
+        return None
+
+    def user(self, parts: Parts, vmspace: int) -> UserMemory:
+        """The memory of a struct vmspace, in memory or in swap."""
+        return UserMemory(self.space(parts, vmspace), self.anons(parts, vmspace), self.page_size)
 
     def space(self, parts: Parts, vmspace: int) -> Memory:
         """The address space of a struct vmspace, through its own page tables."""

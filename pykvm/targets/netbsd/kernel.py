@@ -9,12 +9,14 @@ from pykvm.records import FileRecord, ProcessRecord
 from pykvm.targets.base import Parts, Thread
 from pykvm.targets.bsd import argv, files
 from pykvm.targets.bsd.family import Bsd
+from pykvm.targets.bsd.uvm import Anons
 from pykvm.targets.bsd.variables import number
 from pykvm.targets.common import kinfo2
 from pykvm.targets.common.columns import Columns
 from pykvm.targets.netbsd.procs import select
 from pykvm.targets.netbsd.procs.batch import Batch
 from pykvm.targets.netbsd.procs.numbers import PK_SYSTEM, SZOMB
+from pykvm.targets.netbsd.uvm import NetbsdAnons
 from pykvm.types.layout import Struct
 
 
@@ -53,6 +55,9 @@ class NetBSD(Bsd):
         rows = Batch.of(self, parts)
         owners = zip(rows["pid"], rows["fd"], rows["realstat"], strict=True)
         return files.getfiles(self, parts, [(p, fd) for p, fd, s in owners if fd and s != SZOMB], _slots, _files)
+
+    def anons(self, parts: Parts, vmspace: int) -> Anons | None:
+        return NetbsdAnons(self, parts, vmspace) if "vm_map_entry" in self.types else None
 
     def ps_strings(self, parts: Parts, record: ProcessRecord) -> argv.Where | None:
         read, proc = Columns.of(self, parts), [record.paddr]

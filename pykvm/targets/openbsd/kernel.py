@@ -9,6 +9,7 @@ from pykvm.records import FileRecord, ProcessRecord
 from pykvm.targets.base import Parts, Thread
 from pykvm.targets.bsd import argv, files
 from pykvm.targets.bsd.family import Bsd
+from pykvm.targets.bsd.uvm import Anons
 from pykvm.targets.bsd.variables import number
 from pykvm.targets.common import kinfo2
 from pykvm.targets.common.columns import Columns
@@ -16,6 +17,7 @@ from pykvm.targets.openbsd import clock
 from pykvm.targets.openbsd.procs import old, select
 from pykvm.targets.openbsd.procs.batch import Batch
 from pykvm.targets.openbsd.procs.numbers import PS_SYSTEM, PS_ZOMBIE
+from pykvm.targets.openbsd.uvm import OpenbsdAnons
 from pykvm.types.layout import Struct
 
 
@@ -67,6 +69,9 @@ class OpenBSD(Bsd):
         rows = Batch.of(self, parts)
         owners = zip(rows["pid"], rows["fd"], rows["dead"], strict=True)
         return files.getfiles(self, parts, [(p, fd) for p, fd, dead in owners if fd and not dead], _slots, _files)
+
+    def anons(self, parts: Parts, vmspace: int) -> Anons | None:
+        return OpenbsdAnons(self, parts, vmspace) if "vm_map_entry" in self.types else None
 
     def ps_strings(self, parts: Parts, record: ProcessRecord) -> argv.Where | None:
         process = [self.process_of(parts, record)]
