@@ -20,6 +20,8 @@ DUMPS = {
     "linux": ("linux/x86_64-6.12-kaslr.zstd-d23.kdump",),
     "linux-aarch64": ("linux/aarch64-6.12-kaslr.qemu-elf",),
     "freebsd-minidump": ("freebsd-full/vmcore-12.1-amd64-minidump", "freebsd-full/kernel-12.1-amd64"),
+    "netbsd": ("netbsd/netbsd-amd64-full.core", "netbsd/netbsd-amd64.kernel"),
+    "openbsd": ("openbsd-amd64/openbsd73-amd64.core", "openbsd-amd64/openbsd73-amd64.kernel"),
     "freebsd-full": ("freebsd-full/vmcore-12.1-amd64-full", "freebsd-full/kernel-12.1-amd64"),
 }
 
