@@ -33,6 +33,12 @@ STRUCTURES = [
         for target in ("lp64", "i386", "ilp32")
         for c, name in (("kinfo_proc", "kinfo_proc"), ("kvm_timeval", "timeval"), ("kvm_rusage", "rusage"))
     ),
+    *(
+        ("openbsd.h", f"struct kinfo_proc_openbsd_{target}", table, "kinfo_proc")
+        for target, table in (("lp64", "openbsd"), ("i386", "openbsd-i386"))
+    ),
+    ("netbsd.h", "struct kinfo_proc2", "netbsd", "kinfo_proc2"),
+    ("netbsd.h", "struct kinfo_lwp", "netbsd", "kinfo_lwp"),
     ("freebsd.h", "struct kvm_sigset", "freebsd-lp64", "__sigset"),
     ("freebsd.h", "struct kvm_priority", "freebsd-lp64", "priority"),
 ]
@@ -46,6 +52,9 @@ CHOICES = [
         for name in ("proc", "eproc", "kinfo_proc", "file")
     ),
     ("linux.h", "", "kinfo_proc2", "kinfo_proc2"),
+    ("openbsd.h", "", "openbsd", "kinfo_proc"),
+    ("openbsd.h", "-DKVM_TARGET_I386", "openbsd-i386", "kinfo_proc"),
+    ("openbsd.h", "-DKVM_OPENBSD", "openbsd", "kinfo_proc"),
     ("freebsd.h", "", "freebsd-lp64", "kinfo_proc"),
     ("freebsd.h", "-DKVM_TARGET_I386", "freebsd-i386", "kinfo_proc"),
     ("freebsd.h", "-DKVM_TARGET_ILP32", "freebsd-ilp32", "kinfo_proc"),
@@ -98,7 +107,7 @@ def expected(structures: list[tuple[str, str, str]]) -> dict[str, list[int]]:
     return found
 
 
-@pytest.mark.parametrize("header", ["mirbsd.h", "mirbsd_proc.h", "freebsd.h"])
+@pytest.mark.parametrize("header", ["mirbsd.h", "mirbsd_proc.h", "freebsd.h", "openbsd.h", "netbsd.h"])
 def test_all_structures(header: str, tmp_path: Path) -> None:
     structures = [row[1:] for row in STRUCTURES if row[0] == header]
     assert printed(program(header, structures), tmp_path) == expected(structures)
@@ -112,7 +121,12 @@ def test_the_one_that_a_program_knows(header: str, define: str, name: str, struc
 
 
 @pytest.mark.parametrize(
-    "headers", [["kvm.h", "nlist.h", "kvm/mirbsd_proc.h"], ["kvm.h", "nlist.h", "kvm/linux.h", "kvm/freebsd.h"]]
+    "headers",
+    [
+        ["kvm.h", "nlist.h", "kvm/mirbsd_proc.h"],
+        ["kvm.h", "nlist.h", "kvm/linux.h", "kvm/freebsd.h"],
+        ["kvm.h", "nlist.h", "kvm/openbsd.h", "kvm/netbsd.h"],
+    ],
 )
 def test_with_cxx(headers: list[str], tmp_path: Path) -> None:
     """All headers in C++, and twice."""
