@@ -10,7 +10,7 @@ from typing import Any
 
 import pykvm
 from pykvm._native.ffi import ffi, lib
-from pykvm.capi.call import Answer, bytes_of, fail, handles
+from pykvm.capi.call import Answer, bytes_of, fail, give, handle_of, handles, tell
 from pykvm.handle import ERRBUF, Kvm
 
 _numbers = itertools.count(1)  # of handles: they are not used again
@@ -33,6 +33,15 @@ def _open(call: Any) -> None:
     handles[number] = kd
     call.count = number
     give_space(call, kd)
+
+
+def _kernel_name(call: Any) -> None:
+    kd = handle_of(call)
+    path = pykvm.kvm_getkernelname(kd)
+    if path is None:
+        tell(call, kd, True)
+    else:
+        give(call, path.encode("utf-8", "surrogateescape") + b"\0", 1)
 
 
 def moved(call: Any) -> None:
@@ -72,4 +81,5 @@ def _close(call: Any) -> None:
 ANSWERS: dict[int, Answer] = {
     lib.PK_CALL_OPEN: _open,
     lib.PK_CALL_CLOSE: _close,
+    lib.PK_CALL_KERNELNAME: _kernel_name,
 }

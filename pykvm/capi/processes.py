@@ -44,6 +44,12 @@ def _getproc2(call: Any) -> None:
     _records(call, pykvm.kvm_getproc2(kd, call.number[0], call.number[1], call.number[2]), kd)
 
 
+def _getlwps(call: Any) -> None:
+    kd = handle_of(call)
+    pid, paddr, size = call.number[0], call.number[1] & (1 << 64) - 1, call.number[2]
+    _records(call, pykvm.kvm_getlwps(kd, pid, paddr, size), kd)
+
+
 def _getfiles(call: Any) -> None:
     kd = handle_of(call)
     size = call.number[2] if call.number[2] >= 0 else None
@@ -144,6 +150,7 @@ def _whole(kd: Kvm, record: ProcessRecord, size: int, two: bool) -> ProcessRecor
 ANSWERS: dict[int, Answer] = {
     lib.PK_CALL_GETPROCS: _getprocs,
     lib.PK_CALL_GETPROC2: _getproc2,
+    lib.PK_CALL_GETLWPS: _getlwps,
     lib.PK_CALL_VECTOR: _vector,
     lib.PK_CALL_GETFILES: _getfiles,
     lib.PK_CALL_PROCINFO: _procinfo,

@@ -11,6 +11,7 @@
 
 #include <sys/types.h>
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 
@@ -98,6 +99,7 @@ struct kvm_page {
 
 struct kinfo_proc;
 struct kinfo_proc2;
+struct kinfo_lwp;
 struct proc;
 
 typedef int kvm_walk_pages_cb_t(struct kvm_page *, void *);
@@ -119,6 +121,7 @@ int	 kvm_walk_pages(kvm_t *, kvm_walk_pages_cb_t *, void *);
 
 struct kinfo_proc *kvm_getprocs(kvm_t *, int, int, int *);
 struct kinfo_proc2 *kvm_getproc2(kvm_t *, int, int, size_t, int *);
+struct kinfo_lwp *kvm_getlwps(kvm_t *, int, unsigned long, size_t, int *);	/* NetBSD's */
 char	**kvm_getargv(kvm_t *, const struct kinfo_proc *, int);
 char	**kvm_getenvv(kvm_t *, const struct kinfo_proc *, int);
 char	**kvm_getargv2(kvm_t *, const struct kinfo_proc2 *, int);
@@ -138,6 +141,8 @@ int	 kvm_getcptime(kvm_t *, long *);
 int	 kvm_dump_mkheader(kvm_t *, int64_t);	/* off_t of the BSDs, which has 64 bits everywhere */
 int	 kvm_dump_wrtheader(kvm_t *, FILE *, int);
 int	 kvm_dump_inval(kvm_t *);
+int	 kvm_dump_header(kvm_t *, bool (*)(void *, const void *, size_t), void *, int);	/* NetBSD's */
+const char *kvm_getkernelname(kvm_t *);
 
 /*
  * OpenBSD's flavour, for programs that are compiled with -DKVM_OPENBSD: kvm_getprocs and kvm_getfiles take the size of

@@ -26,7 +26,7 @@ _Static_assert(offsetof(struct kvm_page, kp_len) == offsetof(pk_kvm_page, kp_len
 #define LIBKVM_ERRBUF 2048	/* _POSIX2_LINE_MAX of the BSDs */
 
 /* Results that a handle keeps until they are asked for again. */
-enum libkvm_slot { SLOT_PROCS, SLOT_PROCS2, SLOT_ARGV, SLOT_ENVV, SLOT_FILES, SLOT_INFO, SLOTS };
+enum libkvm_slot { SLOT_PROCS, SLOT_PROCS2, SLOT_ARGV, SLOT_ENVV, SLOT_FILES, SLOT_INFO, SLOT_LWPS, SLOT_KERNEL, SLOTS };
 
 typedef uint64_t libkvm_read(pk_space *, uint64_t, void *, uint64_t, pk_fault *);
 typedef uint64_t libkvm_write(pk_space *, uint64_t, const void *, uint64_t, pk_fault *);

@@ -202,6 +202,40 @@ int kvm_dump_wrtheader(kvm_t *kd, FILE *fp, int dumpsize)
 	return written;
 }
 
+int kvm_dump_header(kvm_t *kd, bool (*write_buf)(void *, const void *, size_t), void *cookie, int dumpsize)
+{
+	pk_call call;
+	int written = -1;
+
+	if (kd == NULL || write_buf == NULL) {
+		libkvm_refuse(kd, "kvm_dump_header");
+		return -1;
+	}
+	libkvm_blank(&call);
+	call.text[0] = "kvm_dump_wrtheader";
+	call.number[0] = dumpsize;
+	if (libkvm_ask(kd, PK_CALL_DUMP, &call) != 0)
+		return -1;
+	if (write_buf(cookie, call.result, call.result_size))
+		written = (int)call.result_size;
+	else
+		libkvm_report(kd, "kvm_dump_header: the header was not taken", 0);
+	free(call.result);
+	return written;
+}
+
+const char *kvm_getkernelname(kvm_t *kd)
+{
+	pk_call call;
+
+	if (kd == NULL) {
+		libkvm_refuse(kd, "kvm_getkernelname");
+		return NULL;
+	}
+	libkvm_blank(&call);
+	return libkvm_ask(kd, PK_CALL_KERNELNAME, &call) == 0 ? libkvm_keep(kd, SLOT_KERNEL, call.result) : NULL;
+}
+
 int kvm_dump_inval(kvm_t *kd)
 {
 	pk_call call;

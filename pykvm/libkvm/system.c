@@ -39,6 +39,24 @@ static void *records(kvm_t *kd, const kind *of, int what, int arg, size_t elemsi
 	return libkvm_keep(kd, of->slot, call.result);
 }
 
+struct kinfo_lwp *kvm_getlwps(kvm_t *kd, int pid, unsigned long paddr, size_t elemsize, int *cnt)
+{
+	pk_call call;
+
+	if (kd == NULL || cnt == NULL) {
+		libkvm_refuse(kd, "kvm_getlwps");
+		return NULL;
+	}
+	libkvm_blank(&call);
+	call.number[0] = pid;
+	call.number[1] = (int64_t)paddr;
+	call.number[2] = elemsize > INT64_MAX ? -1 : (int64_t)elemsize;
+	if (libkvm_ask(kd, PK_CALL_GETLWPS, &call) != 0)
+		return NULL;
+	*cnt = (int)call.count;
+	return libkvm_keep(kd, SLOT_LWPS, call.result);
+}
+
 struct kinfo_proc *kvm_getprocs(kvm_t *kd, int op, int arg, int *cnt)
 {
 	return records(kd, &PROCS, op, arg, WHOLE, cnt);

@@ -86,3 +86,23 @@ def test_freebsd(kind: str, real: Find, programs: Programs) -> None:
         pids = [str(p.ki_pid) for p in kd.processes()]
     lines = programs.lines("ps_freebsd", *files(*paths))
     assert [line.split()[0] for line in lines] == pids
+
+
+def test_netbsd(real: Find, programs: Programs) -> None:
+    """NetBSD's own functions and structures."""
+    core, kernel = (real(name) for name in DUMPS["netbsd"])
+    *rows, none, name, header, refused = programs.lines("netbsd", *files(core, kernel))
+    with pykvm.Kvm(core, kernel) as kd:
+        expected = []
+        for p in kd.processes(pykvm.KERN_PROC_ALL):
+            wmesg = p.p_wmesg.split(b"\0")[0].decode()
+            line = f"{p.pid} {p.ppid} {p.p_stat} {p.comm} {p.p_nlwps} {wmesg}"
+            for lwp in pykvm.kvm_getlwps(kd, p.pid, p.paddr, 128) or ():
+                line += f" {lwp.l_lid}:{lwp.l_stat}:{lwp.l_name.split(bytes(1))[0].decode()}:{p.pid}"
+            expected.append(line)
+        offset = kd.image.header.dump_off
+    assert rows == expected
+    assert none == "can't read proc at 0x8"
+    assert name == str(kernel)
+    assert header == f"{offset} {offset}"
+    assert refused == "-1 kvm_dump_header: the header was not taken"

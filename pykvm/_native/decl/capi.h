@@ -54,6 +54,8 @@ typedef struct pk_capi {
 #define PK_CALL_WALK 17
 #define PK_CALL_DUMP 18
 #define PK_CALL_PROCINFO 19
+#define PK_CALL_GETLWPS 20
+#define PK_CALL_KERNELNAME 21
 
 /* What kvm_nlist finds of a name. */
 typedef struct {
