@@ -209,6 +209,10 @@ class Symbols(Mapping[str, int]):
             return None
         return self.contents(found.value - (delta if found.value >= start + delta else 0), n)
 
+    def typed_by(self, n_type: Callable[[int, int], int]) -> None:
+        """nlist(3) calls the types as another system does from now on."""
+        self._n_type = n_type
+
     def nlist(
         self, names: Iterable[str], trouble: Callable[[KvmError], object] = lambda error: None
     ) -> Iterator[tuple[int, int, int, int] | None]:

@@ -55,6 +55,16 @@ def n_type(info: int, shndx: int) -> int:
     return {STT_OBJECT: N_DATA, STT_FUNC: N_TEXT, STT_FILE: N_FN}.get(kind, 0)
 
 
+def netbsd_n_type(info: int, shndx: int) -> int:
+    """NetBSD's: as MirBSD's, but what is not local has N_EXT beside its type, and what is local has not."""
+    kind, binding = info & 0xF, info >> 4
+    if kind == 0:
+        found = {SHN_UNDEF: N_UNDF, SHN_ABS: N_ABS, SHN_COMMON: N_COMM}.get(shndx, N_COMM)
+    else:
+        found = {STT_OBJECT: N_DATA, STT_FUNC: N_TEXT, STT_FILE: N_FN}.get(kind, 0)
+    return found | (N_EXT if binding else 0)
+
+
 def probe(file: HostFile) -> Symbols | None:
     """The symbols of an ELF file (none if it is stripped), or None if it is no ELF."""
     magic = file.pread(0, 4)

@@ -145,7 +145,7 @@ def test_load_and_names(case: Case, real: Any) -> None:
         words = line.split()
         entry = pykvm.Nlist(f"_{words[0]}")
         missing = pykvm.kvm_nlist(case.kd, [entry])
-        assert (missing, entry.n_value) == (int(words[2]), int(words[6], 16))
+        assert (missing, entry.n_type, entry.n_value) == (int(words[2]), int(words[4]), int(words[6], 16))
 
 
 def test_info(case: Case) -> None:

@@ -111,6 +111,11 @@ def test_load_and_info(case: Case, real: Any) -> None:
     lines = real("openbsd-amd64/openbsd73-amd64.libkvm-load-nlist.txt").read_text().splitlines()
     if case.kind == "core":
         assert case.kd.loadavg() == pytest.approx(list(map(float, lines[0].split()[1:])), abs=1e-8)
+    for line in lines[1:]:
+        words = line.split()
+        entry = pykvm.Nlist(f"_{words[0]}")
+        missing = pykvm.kvm_nlist(case.kd, [entry])
+        assert (missing, entry.n_type, entry.n_value) == (int(words[2]), int(words[4]), int(words[6], 16))
     info = case.kd.info
     assert (info.system, info.release, info.machine) == ("OpenBSD", "7.3", "x86_64")
     assert info.version == case.truth["sysctl"]["version"]["text"]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from pykvm.errors import AddressError
 from pykvm.records import FileRecord, ProcessRecord
+from pykvm.symbols.elf import netbsd_n_type
 from pykvm.targets.base import Parts, Thread
 from pykvm.targets.bsd import argv, files
 from pykvm.targets.bsd.family import Bsd
@@ -27,6 +28,11 @@ class NetBSD(Bsd):
     prefix_words = 4
     records = {4: "netbsd", 8: "netbsd"}
     copies = {"kinfo_proc2": kinfo2.COPIES}
+
+    def check(self, parts: Parts) -> None:
+        super().check(parts)
+        if parts.symbols.format == "ELF":
+            parts.symbols.typed_by(netbsd_n_type)
 
     def boot_time(self, parts: Parts) -> float | None:
         # struct timespec boottime (NetBSD 6 to 8), else by the uptime.
