@@ -11,10 +11,10 @@ from cffi import FFI
 HERE = Path(__file__).resolve().parent
 DECLS = (
     "fault", "image", "pages", "minidump", "mmu", "space", "symtab", "kallsyms", "ksymtab", "nmlist", "btf", "ctf",
-    "find", "capi",
+    "find", "lzw", "capi",
 )  # fmt: skip
 SOURCES = (
-    "image", "extents", "snapshot", "pages", "minidump", "bitmap", "pagecache", "parallel", "codec", "lzo",
+    "image", "extents", "snapshot", "pages", "minidump", "bitmap", "pagecache", "parallel", "codec", "lzo", "lzw",
     "find", "mmu", "pmeg", "hashed", "space", "words", "list", "symtab", "kallsyms", "ksymtab", "nmlist", "names",
     "btf", "ctf",
 )  # fmt: skip

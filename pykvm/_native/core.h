@@ -15,6 +15,7 @@
 #include "decl/fault.h"
 #include "decl/find.h"
 #include "decl/image.h"
+#include "decl/lzw.h"
 #include "decl/minidump.h"
 #include "decl/mmu.h"
 #include "decl/pages.h"

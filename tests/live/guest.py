@@ -73,10 +73,17 @@ def virtiofsd() -> str:
 
 
 class Guest:
-    """A guest that runs. memory: MB; ram: a file to have its memory in (None: a memfd); append: kernel arguments."""
+    """A guest that runs. memory: MB; ram: a file to have its memory in (None: a memfd); append: kernel arguments;
+    plug: MB of memory that plug() can add."""
 
     def __init__(
-        self, memory: int = 512, cpus: int = 2, ram: Path | None = None, append: str = "", machine: str = "q35"
+        self,
+        memory: int = 512,
+        cpus: int = 2,
+        ram: Path | None = None,
+        append: str = "",
+        machine: str = "q35",
+        plug: int = 0,
     ) -> None:
         if shutil.which(QEMU) is None:
             raise Unavailable(f"no {QEMU}: {HOW}")
@@ -86,6 +93,7 @@ class Guest:
         self.kernel = kernel()
         self.memory = memory
         self._file = ram
+        self._plug = plug
         self._room = Path(tempfile.mkdtemp(prefix="pykvm-live-"))
         self._daemon: subprocess.Popen[bytes] | None = None
         self._qemu: subprocess.Popen[bytes] | None = None
@@ -117,10 +125,11 @@ class Guest:
             backend = f"memory-backend-memfd,id=ram,size={self.memory}M,share=on"
         else:
             backend = f"memory-backend-file,id=ram,size={self.memory}M,mem-path={self._file},share=on"
+        size = f"{self.memory}M" + (f",slots=1,maxmem={self.memory + self._plug}M" if self._plug else "")
         words = f"console=ttyS0 panic=-1 quiet rootfstype=virtiofs root=host ro {append} init={interpreter()}"
         command = [
             QEMU, "-machine", f"{machine},memory-backend=ram", "-accel", "tcg",
-            "-object", backend, "-m", f"{self.memory}M",
+            "-object", backend, "-m", size,
             "-smp", str(cpus), "-cpu", "max", "-nodefaults", "-display", "none", "-no-reboot",
             "-chardev", f"file,id=con,path={console}", "-serial", "chardev:con",
             "-chardev", f"socket,id=fs,path={fs}", "-device", "vhost-user-fs-pci,chardev=fs,tag=host",
@@ -245,14 +254,20 @@ class Guest:
                 return fd
         raise RuntimeError("QEMU has no memfd of the guest's memory")
 
-    def monitor(self, command: str) -> Any:
+    def plug(self) -> None:
+        """Add the memory."""
+        size = self._plug << 20
+        self.monitor("object-add", {"qom-type": "memory-backend-memfd", "id": "more", "size": size, "share": True})
+        self.monitor("device_add", {"driver": "pc-dimm", "id": "dimm", "memdev": "more"})
+
+    def monitor(self, command: str, arguments: Mapping[str, Any] | None = None) -> Any:
         """A command of QEMU's machine protocol: stop, cont ..."""
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as s:
             s.connect(str(self._room / "monitor"))
             lines = s.makefile("rw")
             lines.readline()
-            for name in ("qmp_capabilities", command):
-                lines.write(json.dumps({"execute": name}) + "\n")
+            for name, how in (("qmp_capabilities", None), (command, arguments)):
+                lines.write(json.dumps({"execute": name, **({"arguments": how} if how else {})}) + "\n")
                 lines.flush()
                 while True:
                     answer = json.loads(lines.readline())

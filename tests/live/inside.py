@@ -277,6 +277,34 @@ def execs(rounds: str) -> dict[str, Any]:
     return {"wrong": wrong[:5], "seen": len(seen), "failed": failed}
 
 
+def plugged(seconds: str) -> dict[str, Any]:
+    """Memory that is added while a handle is open: read at an address that nothing was at before."""
+
+    def total() -> int:
+        return int(Path("/proc/meminfo").read_text().split()[1])
+
+    with pykvm.Kvm() as kd:
+        before, size = total(), kd.image.memory_size
+        base = kd.read_u64(kd.symbol("page_offset_base"))
+        end = max(p.vaddr + p.memsz for p in kd.image.header if p.paddr < 1 << 52 and p.vaddr < base + (1 << 45))
+        new = base + max(4 << 30, end - base)  # a DIMM is above 4 GB, and above what there is
+        refused = False
+        try:
+            kd.read(new, 8)
+        except pykvm.AddressError:
+            refused = True
+        limit = time.monotonic() + float(seconds)
+        while total() == before and time.monotonic() < limit:
+            time.sleep(0.5)
+        time.sleep(2)
+        found = len(kd.read(new, 1 << 20))
+        raw = bytearray(8)
+        return {
+            "refused": refused, "more": total() - before, "found": found, "size": kd.image.memory_size - size,
+            "kvm_read": pykvm.kvm_read(kd, new, raw, 8), "processes": len(kd.processes()) > 20, "moved": kd.moved,
+        }  # fmt: skip
+
+
 def handles() -> dict[str, Any]:
     """One handle in several threads, while it is refreshed."""
     errors: list[str] = []

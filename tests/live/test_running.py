@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -117,3 +119,17 @@ def test_the_command(guest: Guest) -> None:
     assert top[3].split() == ["PID", "USER", "NI", "RSS", "STAT", "TIME", "%CPU", "FLT/s", "COMMAND"]
     refused = guest.run([*pykvm, "write", "init_uts_ns", "00"])
     assert (refused.rc, refused.err) == (1, b"pykvm: nothing was written: that takes -w\n")
+
+
+def test_memory_that_is_added(boot: Callable[..., Guest]) -> None:
+    """The kernel looks at its memory anew when /proc/kcore is opened; a handle does so when a read fails."""
+    guest = boot(plug=256, append="memhp_default_state=online")
+    number = guest.start([sys.executable, INSIDE, "plugged", "100"], timeout=200)
+    time.sleep(12)
+    guest.plug()
+    found = json.loads(guest.wait(number, 200).text)
+    assert found["more"] > 200000  # kB
+    assert (found["refused"], found["found"], found["kvm_read"]) == (True, 1 << 20, 8)
+    assert found["size"] == 256 << 20
+    assert found["processes"]
+    assert found["moved"]
