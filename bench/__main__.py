@@ -1,10 +1,10 @@
-"""python -m bench: everything, or the parts named: memory symbols processes open linux freebsd libkvm live."""
+"""python -m bench: everything, or the parts named: memory symbols processes open linux freebsd libkvm live netbsd."""
 
 from __future__ import annotations
 
 import sys
 
-from bench import freebsd, libkvm, linux, live, memory, opening, processes, symbols
+from bench import freebsd, libkvm, linux, live, memory, netbsd, opening, processes, symbols
 
 PARTS = {
     "memory": memory.run,
@@ -15,6 +15,7 @@ PARTS = {
     "freebsd": freebsd.run,
     "libkvm": libkvm.run,
     "live": live.run,
+    "netbsd": netbsd.run,
 }
 
 for name in sys.argv[1:] or PARTS:

@@ -91,3 +91,10 @@ def big_kernel() -> Path:
     """A kernel of about 180,000 symbols: Linux's, or a synthetic one where the real files are not."""
     found = _unpacked("vmlinux-6.12.117-x86_64.nodwarf")
     return found or write_mirbsd(Path(ROOM.name) / "big", processes=1, extra_symbols=180_000).kernel
+
+
+@functools.cache
+def netbsd() -> tuple[Path, Path] | None:
+    """A real NetBSD/amd64 dump of all memory, and its kernel. None without them."""
+    core, kernel = _unpacked("netbsd-amd64-full.core", "netbsd"), _unpacked("netbsd-amd64.kernel", "netbsd")
+    return None if core is None or kernel is None else (core, kernel)
