@@ -58,7 +58,7 @@ def run() -> None:
                     f"  kd.processes() and their bytes, {name}",
                     best(lambda: list(map(bytes, kd.processes()))) * 1e3,
                     "ms",
-                )  # noqa: B023
+                )
         two, more = rates.values()
         line("reads, times those of 2 segments", more / two, "", 0.8, at_least=True)
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
+from pykvm._native.ffi import ffi, lib
 from pykvm.errors import FormatError, KvmError
 from pykvm.progress import Progress
 
@@ -76,6 +77,50 @@ class _First:
         return b""
 
 
+class _Lzw:
+    """What compress(1) made, as a file. It has neither an end mark nor a checksum: of a cut only the part of a code that
+    is left over tells."""
+
+    INPUT = 1 << 16
+    OUTPUT = 1 << 18  # bounds what one call can give
+    HEADER = 3
+    BITS, RESERVED, BLOCK_MODE = 0x1F, 0x60, 0x80  # of its last byte
+
+    def __init__(self, raw: IO[bytes]) -> None:
+        header = raw.read(self.HEADER)
+        if len(header) < self.HEADER:
+            raise EOFError
+        bits = header[2] & self.BITS
+        if not 9 <= bits <= 16:
+            raise ValueError(f"its header says codes of up to {bits} bits, which can be 9 to 16")
+        if header[2] & self.RESERVED:
+            raise ValueError(f"its header has flags {header[2] & self.RESERVED:#x}, which mean nothing")
+        self.raw, self.data, self.at = raw, b"", 0
+        self.state: Any = ffi.gc(lib.pk_lzw_new(bits, header[2] & self.BLOCK_MODE), lib.pk_lzw_free)
+        if not self.state:
+            raise MemoryError
+        self.out = bytearray(self.OUTPUT)
+        self.into: Any = ffi.from_buffer("uint8_t[]", self.out, require_writable=True)
+        self.result: Any = ffi.new("pk_lzw_result *")
+
+    def read(self, size: int) -> memoryview:
+        """The next piece (of any size; until the next call), or an empty one at the end."""
+        result = self.result
+        while True:
+            if self.at == len(self.data):
+                self.data, self.at = self.raw.read(self.INPUT), 0
+            source = ffi.from_buffer("uint8_t[]", self.data)
+            left = len(self.data) - self.at
+            if not lib.pk_lzw_feed(self.state, source + self.at, left, self.into, self.OUTPUT, result):
+                where = f"at byte {self.HEADER + result.where // 8}"
+                raise ValueError(f"code {result.code} {where}, when the highest was {result.known - 1}")
+            self.at += result.taken
+            if result.made or not self.data:
+                if not result.made and not lib.pk_lzw_ended(self.state):
+                    raise EOFError
+                return memoryview(self.out)[: result.made]
+
+
 # The libraries are loaded for files that need them: most dumps do not.
 def _gzip(raw: IO[bytes]) -> Any:
     import gzip
@@ -106,12 +151,12 @@ def _damage() -> tuple[type[Exception], ...]:
 
 
 # Magic numbers: RFC 1952, bzip2(1), the .xz file format 1.2, RFC 8878, compress(1).
-SCHEMES: tuple[tuple[str, bytes, Callable[[IO[bytes]], Any] | None], ...] = (
+SCHEMES: tuple[tuple[str, bytes, Callable[[IO[bytes]], Any]], ...] = (
     ("gzip", b"\x1f\x8b\x08", _gzip),
     ("bzip2", b"BZh", _bzip2),
     ("xz", b"\xfd7zXZ\x00", _xz),
     ("zstd", b"\x28\xb5\x2f\xfd", _Zstd),
-    ("compress", b"\x1f\x9d", None),
+    ("compress", b"\x1f\x9d", _Lzw),
 )
 MAGIC_SIZE = max(len(magic) for _, magic, _ in SCHEMES)
 
@@ -130,8 +175,6 @@ def expand(fd: int, path: str, scheme: str, part: tuple[int, int] | None = None)
     import tempfile  # half a hundredth of a second, that no other dump needs
 
     opener = next(op for name, _, op in SCHEMES if name == scheme)
-    if opener is None:
-        raise FormatError(f"{path}: compressed with compress(1), which is not read: expand it with uncompress(1) first")
     total = os.fstat(fd).st_size
     progress = Progress(f"expanding {Path(path).name}", total)
     with os.fdopen(os.dup(fd), "rb") as raw, tempfile.TemporaryFile(prefix="pykvm-") as out:
