@@ -54,8 +54,8 @@ class NetbsdArm:
 
 @dataclass(frozen=True)
 class OpenbsdStatic:
-    """OpenBSD on arm64 and riscv64: `size` bytes from virtual `base` on are at `base` + `offset`; the physical address
-    of the kernel's table for 39 bits; memory."""
+    """OpenBSD on arm64 and riscv64: `size` bytes from virtual `base` on are at the physical address `offset`; that of
+    the kernel's table for 39 bits; memory."""
 
     base: int
     offset: int

@@ -61,7 +61,7 @@ def _static(levels: tuple[Level, ...]) -> Finder:
         if not isinstance(cpu, kcore_cpu.OpenbsdStatic):
             return None
         mask, last = aarch64.VA_MASK, cpu.base + cpu.size - 1
-        linear = Root(cpu.base, last, (cpu.base + cpu.offset) & mask, linear=True)
+        linear = Root(cpu.base, last, cpu.offset & mask, linear=True)
         return Tables(levels, cpu.table, mask, linear=(linear,) if cpu.size > 0 and last <= mask else ())
 
     return find
