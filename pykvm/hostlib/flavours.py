@@ -61,6 +61,9 @@ FUNCTIONS = {
     "kvm_dump_mkheader": "int (kvm_t *, int64_t)",
     "kvm_dump_wrtheader": "int (kvm_t *, void *, int)",
     "kvm_dump_inval": "int (kvm_t *)",
+    "kvm_dump_header": "int (kvm_t *, bool (*)(void *, const void *, size_t), void *, int)",
+    "kvm_getkernelname": "const char *(kvm_t *)",
+    "kvm_getlwps": "void *(kvm_t *, int, unsigned long, size_t, int *)",
 }
 SIZED = {
     "kvm_getprocs": "void *(kvm_t *, int, int, size_t, int *)",

@@ -19,6 +19,7 @@ from pykvm.native import HOSTS
 from pykvm.nlist import Nlist
 from pykvm.records import FileRecord, ProcessRecord
 from pykvm.targets.freebsd.platform import PLATFORMS
+from pykvm.types import layout
 from pykvm.types.layout import Struct, Types
 
 if TYPE_CHECKING:
@@ -273,6 +274,22 @@ class NativeKvm:
         layout = self._structure("kinfo_proc2" if two else "kinfo_proc", b"" if two else bytes(ffi.buffer(at, 4)))
         raw, size = bytes(ffi.buffer(at, count * layout.size)), layout.size
         return [NativeRecord(self, layout, raw[i : i + size], two, elemsize) for i in range(0, len(raw), size)]
+
+    def lwps(self, pid: int, paddr: int, elemsize: int | None = None) -> list[ProcessRecord]:
+        """What kvm_getlwps(3) gives."""
+        struct = layout.builtin("netbsd").struct("kinfo_lwp")
+        size = struct.size if elemsize is None else elemsize
+        if not 0 < size <= MAX_SIZE:
+            raise self.note(KvmError(f"kvm_getlwps: elemsize {size}: Invalid argument"))
+        count = self.lib.ffi.new("int *")
+        at = self.call("kvm_getlwps", pid, paddr, size, count)
+        if at == self.lib.ffi.NULL:
+            raise self.failed("kvm_getlwps")
+        if not 0 <= count[0] <= MAX_RECORDS:
+            raise self.note(KvmError(f"kvm_getlwps: {count[0]} records"))
+        raw = bytes(self.lib.ffi.buffer(at, count[0] * size)) if count[0] else b""
+        whole = [raw[i : i + size].ljust(struct.size, b"\0") for i in range(0, len(raw), size)]
+        return [ProcessRecord(struct, one, 0, sys.byteorder, {}, {}, size) for one in whole]
 
     def argv(self, p: ProcessRecord, nchr: int = 0) -> list[bytes]:
         """The argument vector; empty for a zombie or a process without. nchr: most bytes, 0 for all."""

@@ -246,6 +246,10 @@ class NativeLibkvm:
         """The same as struct kinfo_proc2, elemsize bytes of each in bytes(p)."""
         return _attempt(kd, None, lambda: kd.getproc2(index(op), index(arg), elemsize))
 
+    def kvm_getlwps(self, kd: NativeKvm, pid: int, paddr: int, elemsize: int) -> list[ProcessRecord] | None:
+        """The LWPs of the process whose struct proc is at paddr, or None: NetBSD's."""
+        return _attempt(kd, None, lambda: kd.lwps(index(pid), index(paddr), index(elemsize)))
+
     def kvm_getargv(self, kd: NativeKvm, p: ProcessRecord, nchr: int) -> list[bytes] | None:
         """The argument vector, or None."""
         return _attempt(kd, None, lambda: kd.vector(p, "kvm_getargv", index(nchr)))
@@ -369,6 +373,32 @@ class NativeLibkvm:
             between.seek(0)
             fp.write(between.read())
         return written
+
+    def kvm_dump_header(
+        self, kd: NativeKvm, write_buf: Callable[[Any, bytes], bool], cookie: Any, dumpsize: int
+    ) -> int:
+        """Give the header to write_buf(cookie, data), in pieces: the bytes given, or -1."""
+        raised: list[BaseException] = []
+
+        def take(_: Any, data: Any, n: int) -> bool:
+            try:
+                return bool(write_buf(cookie, bytes(self.ffi.buffer(data, n))))
+            except BaseException as e:  # nothing may leave through C
+                raised.append(e)
+                return False
+
+        call = self.ffi.callback("bool(void *, const void *, size_t)", take)
+        given = _attempt(kd, -1, lambda: int(kd.call("kvm_dump_header", call, self.ffi.NULL, _c_int(dumpsize))))
+        for error in raised:
+            raise error
+        return given
+
+    def kvm_getkernelname(self, kd: NativeKvm) -> str | None:
+        """The path of the kernel file, or None."""
+        name = _attempt(kd, self.ffi.NULL, lambda: kd.call("kvm_getkernelname"))
+        if name == self.ffi.NULL:
+            return None
+        return bytes(self.ffi.string(name)).decode("utf-8", "surrogateescape")
 
     def kvm_dump_inval(self, kd: NativeKvm) -> int:
         """Clear the dump's header: 0 or -1."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import lzma
+import os
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -220,3 +221,22 @@ def check_files(kd: pykvm.Kvm, some: dict[int, int], held: int = 0) -> None:
     assert all(0 <= f.f_count - counts[bytes(f)] <= held and f.f_type in range(1, 9) for f in found)
     of_each = Counter(f.pid for f in found)
     assert {pid: of_each[pid] for pid in some} == some
+
+
+def test_over_another_library(real: Any) -> None:
+    """The same functions by a libkvm in C: ours stands for NetBSD's."""
+    core, kernel = real("netbsd/netbsd-amd64-full.core"), real("netbsd/netbsd-amd64.kernel")
+    lib = pykvm.native_libkvm(Path(pykvm.__file__).parent / "libkvm" / "libkvm.so")
+    native = lib.kvm_openfiles(str(kernel), str(core), None, os.O_RDONLY)
+    parts: list[bytes] = []
+    with pykvm.Kvm(core, kernel) as kd:
+        (p,) = kd.processes(pykvm.KERN_PROC_PID, 11)
+        ours, theirs = pykvm.kvm_getlwps(kd, 11, p.paddr, 128), lib.kvm_getlwps(native, 11, p.paddr, 128)
+        assert [bytes(lwp) for lwp in ours or ()] == [bytes(lwp) for lwp in theirs or ()]
+        assert [lwp.l_lid for lwp in theirs or ()] == [3, 2, 1]
+        assert lib.kvm_getlwps(native, 0, 8, 128) is None
+        assert lib.kvm_geterr(native) == "can't read proc at 0x8"
+        assert lib.kvm_getkernelname(native) == pykvm.kvm_getkernelname(kd) == str(kernel)
+        total = lib.kvm_dump_header(native, lambda cookie, data: parts.append(data) is None, None, 7)
+        assert total == len(b"".join(parts)) == kd.image.header.dump_off
+    lib.kvm_close(native)
