@@ -25,6 +25,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 VIRTIOFSD = ("/usr/lib/qemu/virtiofsd", "/usr/libexec/virtiofsd", "/usr/lib/virtiofsd")
 QEMU = "qemu-system-x86_64"
+STARTS = 3
 BOOT = 120.0  # seconds, on a busy host: QEMU emulates, as /dev/kvm is not everywhere, nor does it work wherever it is
 HOW = "get it with: sh tools/live.sh"
 
@@ -94,19 +95,23 @@ class Guest:
         self.memory = memory
         self._file = ram
         self._plug = plug
-        self._room = Path(tempfile.mkdtemp(prefix="pykvm-live-"))
-        self._daemon: subprocess.Popen[bytes] | None = None
-        self._qemu: subprocess.Popen[bytes] | None = None
-        self._channel: socket.socket | None = None
-        self._answers: dict[int, Any] = {}
-        self._changed = threading.Condition()
-        self._next = 1
-        self._lost = ""
-        try:
-            self._start(cpus, append, machine)
-        except BaseException:
-            self.close()
-            raise
+        # QEMU's emulation of several CPUs now and then fails a kernel that changes its own code while it starts.
+        for turn in range(STARTS):
+            self._room = Path(tempfile.mkdtemp(prefix="pykvm-live-"))
+            self._daemon: subprocess.Popen[bytes] | None = None
+            self._qemu: subprocess.Popen[bytes] | None = None
+            self._channel: socket.socket | None = None
+            self._answers: dict[int, Any] = {}
+            self._changed = threading.Condition()
+            self._next = 1
+            self._lost = ""
+            try:
+                self._start(cpus, append, machine)
+                return
+            except BaseException as e:
+                self.close()
+                if turn == STARTS - 1 or not isinstance(e, RuntimeError):
+                    raise
 
     # -- starting and stopping ------------------------------------------------------------------------------
 
