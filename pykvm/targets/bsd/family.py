@@ -19,6 +19,7 @@ from pykvm.targets.bsd.types import KernelTypes
 from pykvm.targets.bsd.uvm import Anons, UserMemory
 from pykvm.targets.bsd.variables import number, string
 from pykvm.types import layout
+from pykvm.types.decode import element
 
 MAX_VERSION = 1024
 USER_TLB = 64  # translations that are kept of one process
@@ -136,11 +137,16 @@ class Bsd(Target):
         pmap = parts.memory.read_ptr(
             vmspace + types.struct("vmspace").offset("vm_map") + types.struct("vm_map").offset("pmap")
         )
-        root = types.struct("pmap").field("pm_pdirpa")
-        size = min(root.size, self.pointer_size) if root.size in (4, 8) else self.pointer_size
-        raw = parts.memory.read(pmap + root.offset, size)
+        struct = types.struct("pmap")
+        name = next((name for name in self.where.pmap if name in struct), self.where.pmap[0])
+        field = struct.field(name)
+        count = element(field.type)[1] or 1
+        size = field.size // count
+        raw = parts.memory.read(pmap + field.offset, size * count)
+        order = "big" if self.byteorder == "big" else "little"
+        words = [int.from_bytes(raw[i : i + size], order) for i in range(0, len(raw), size)]  # type: ignore[arg-type]
         memory = Memory()
-        user = self.tables.user(int.from_bytes(raw, "big" if self.byteorder == "big" else "little"))
+        user = self.tables.user([self.where.root(word) for word in words])
         memory.attach(parts.image, user, self.byteorder, self.pointer_size, USER_TLB)
         return memory
 

@@ -43,9 +43,17 @@ class Tables:
             roots.append(Root(start, self.va_mask, self.root))
         return Translation(mmu.radix(roots, self.levels, self.byteorder), self.va_mask)
 
-    def user(self, root: int) -> Translation:
-        """Of a process, by the physical address of its first table."""
-        return Translation(mmu.radix([Root(0, self.va_mask, root)], self.levels, self.byteorder), self.va_mask)
+    def user(self, tables: Sequence[int]) -> Translation:
+        """Of a process, by the physical address of its first table; with PAE by those of its four page directories,
+        which need not follow one another."""
+        top = self.levels[0]
+        if len(tables) == 1:
+            roots, levels = [Root(0, self.va_mask, tables[0])], list(self.levels)
+        else:
+            each = (self.va_mask + 1) // len(tables)
+            roots = [Root(i * each, (i + 1) * each - 1, table) for i, table in enumerate(tables)]
+            levels = [top._replace(bits=top.bits - (len(tables) - 1).bit_length()), *self.levels[1:]]
+        return Translation(mmu.radix(roots, levels, self.byteorder), self.va_mask)
 
 
 Finder = Callable[[Image, Symbols], "Tables | None"]
@@ -54,13 +62,16 @@ Finder = Callable[[Image, Symbols], "Tables | None"]
 @dataclass(frozen=True)
 class Machine:
     """One machine of a system. find: its page tables, None where an image does not tell (raw memory of another
-    system); layout: the table of its records."""
+    system); pmap: the member of struct pmap that says where a process's are, by the names that it has had; root: the
+    physical address out of that."""
 
     name: str
     pointer_size: int
     find: Finder
     byteorder: str = "little"
     page_size: int = 4096
+    pmap: tuple[str, ...] = ("pm_pdirpa",)
+    root: Callable[[int], int] = lambda value: value
 
 
 def amd64(root: int) -> Tables:

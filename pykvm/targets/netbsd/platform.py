@@ -61,5 +61,10 @@ def _cpu(image: Image) -> object:
 
 
 MACHINES = {
-    m.name: m for m in (Machine("x86_64", 8, _amd64), Machine("i386", 4, _i386), Machine("aarch64", 8, _aarch64))
+    m.name: m
+    for m in (
+        Machine("x86_64", 8, _amd64),
+        Machine("i386", 4, _i386),
+        Machine("aarch64", 8, _aarch64, pmap=("pm_l0table_pa", "pm_l0_pa")),
+    )
 }

@@ -67,6 +67,11 @@ def _static(levels: tuple[Level, ...]) -> Finder:
     return find
 
 
+def _satp(value: int) -> int:
+    """The physical address in the register satp: the page's number in its low 44 bits."""
+    return (value & (1 << 44) - 1) << 12
+
+
 def _cpu(image: Image) -> object:
     header = image.header
     return header.cpu if isinstance(header, KcoreHeader) else None
@@ -77,7 +82,7 @@ MACHINES = {
     for m in (
         Machine("x86_64", 8, _amd64),
         Machine("i386", 4, _i386),
-        Machine("aarch64", 8, _static(aarch64.levels(4096, STATIC_BITS))),
-        Machine("riscv64", 8, _static(riscv64.levels(STATIC_BITS))),
+        Machine("aarch64", 8, _static(aarch64.levels(4096, STATIC_BITS)), pmap=("pm_pt0pa",)),
+        Machine("riscv64", 8, _static(riscv64.levels(STATIC_BITS)), pmap=("pm_satp",), root=_satp),
     )
 }
