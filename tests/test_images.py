@@ -52,10 +52,10 @@ def test_concatenated_streams(tmp_path: Path) -> None:
     file.close()
 
 
-def test_compress_is_named(tmp_path: Path) -> None:
+def test_damage_is_named(tmp_path: Path) -> None:
     packed = tmp_path / "core.Z"
     packed.write_bytes(b"\x1f\x9d\x90abc")
-    with pytest.raises(pykvm.FormatError, match=r"core\.Z: compressed with compress\(1\)"):
+    with pytest.raises(pykvm.FormatError, match=r"core\.Z: damaged compress stream: code 433 at byte 4"):
         HostFile(packed)
 
 

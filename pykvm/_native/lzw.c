@@ -121,12 +121,14 @@ int pk_lzw_feed(pk_lzw *z, const uint8_t *src, uint64_t size, uint8_t *dst, uint
     uint64_t left = size, bits = z->bits, made = 0;
     uint32_t nbits = z->nbits, group = z->group;
     const uint32_t all = (uint32_t)1 << z->max_bits;
+    /* compress(1) looks whether it is at max_bits only after it has gone on to 10 bits, and so do all that read it. */
+    const uint32_t widest = z->max_bits > MIN_BITS ? z->max_bits : MIN_BITS + 1;
 
     *result = (pk_lzw_result){0};
     if (dst_size < PK_LZW_ROOM)
         return 1;
     while (made <= dst_size - PK_LZW_ROOM) {
-        uint32_t code;
+        uint32_t code, highest;
 
         if (nbits < z->width) {
             if (left >= 8) {
@@ -158,19 +160,18 @@ int pk_lzw_feed(pk_lzw *z, const uint8_t *src, uint64_t size, uint8_t *dst, uint
             change(z, MIN_BITS, group);
             continue;
         }
-        if (code > z->known || (code == z->known && z->last == NONE)) {
+        highest = z->last == NONE ? z->start - 1 : z->known < all ? z->known : all - 1;
+        if (code > highest) {
             result->code = code;
-            result->known = z->known;
+            result->highest = highest;
             result->where = 8 * (z->read + (size - left)) - nbits - z->width;
             return 0;
         }
         if (z->last != NONE && z->known < all) {
-            /* The code may be the very one that gets its string now: then it begins as the one before. (With all
-               codes known none is that high.) */
+            /* The code may be the very one that gets its string now: then it begins as the one before. */
             const uint32_t begins = code == z->known ? z->last : code;
             longer(z, z->last, z->strings[begins].first, &z->strings[z->known]);
-            /* Wider than max_bits it never gets, though compress 4.0 and gzip's decoder do so for max_bits of 9. */
-            if (++z->known == (uint32_t)1 << z->width && z->width < z->max_bits)
+            if (++z->known == (uint32_t)1 << z->width && z->width < widest)
                 change(z, z->width + 1, group);
         }
         z->last = code;

@@ -78,8 +78,8 @@ class _First:
 
 
 class _Lzw:
-    """What compress(1) made, as a file. It has neither an end mark nor a checksum: of a cut only the part of a code that
-    is left over tells."""
+    """What compress(1) made, as a file. It has neither an end mark nor a checksum: only the part of a code that is left
+    over tells of a cut."""
 
     INPUT = 1 << 16
     OUTPUT = 1 << 18  # bounds what one call can give
@@ -113,7 +113,7 @@ class _Lzw:
             left = len(self.data) - self.at
             if not lib.pk_lzw_feed(self.state, source + self.at, left, self.into, self.OUTPUT, result):
                 where = f"at byte {self.HEADER + result.where // 8}"
-                raise ValueError(f"code {result.code} {where}, when the highest was {result.known - 1}")
+                raise ValueError(f"code {result.code} {where}, where {result.highest} is the highest")
             self.at += result.taken
             if result.made or not self.data:
                 if not result.made and not lib.pk_lzw_ended(self.state):

@@ -4,7 +4,7 @@ typedef struct pk_lzw pk_lzw;
 typedef struct {
     uint64_t taken, made;   /* bytes of src, and of dst */
     uint64_t where;         /* of a code that is none: its first bit, from the first of the stream on */
-    uint32_t code, known;   /* which, and how many there were */
+    uint32_t code, highest; /* which, and the highest that can be there */
 } pk_lzw_result;
 
 /* After the header of 3 bytes. max_bits: 9 to 16; block: code 256 clears the table. NULL: out of memory, or of these. */

@@ -63,4 +63,13 @@ KVM_OPENBSD_KINFO_PROC(kinfo_proc, kvm_u64_4, kvm_s64_4);
 KVM_OPENBSD_KINFO_PROC(kinfo_proc, kvm_u64_8, kvm_s64_8);
 #endif
 
+/* With OpenBSD's flavour of <kvm.h> these are the records that are asked for. */
+#ifdef KVM_OPENBSD
+#include <kvm.h>
+#undef kvm_getprocs
+#undef kvm_getargv
+#undef kvm_getenvv
+#define kvm_getprocs(kd, op, arg, size, cnt) kvm_getprocs5((kd), (op), (arg), (size), (cnt))
+#endif
+
 #endif /* !_KVM_OPENBSD_H_ */

@@ -33,16 +33,18 @@ def vector(target: Bsd, parts: Parts, record: ProcessRecord, environment: bool, 
     where = target.ps_strings(parts, record)
     if where is None:
         return None
-    memory = target.user(parts, where.vmspace)
     what = "environment" if environment else "arguments"
+    memory = None
     try:
+        memory = target.user(parts, where.vmspace)
         return _strings(target, memory, where.at, environment, nchr)
     except AddressError as e:
         raise AddressError(f"process {record.pid}: {what}: {_why(parts, e)}", e.address) from e
     except KvmError as e:
         raise type(e)(f"process {record.pid}: {what}: {e}") from e
     finally:
-        memory.detach()
+        if memory is not None:
+            memory.detach()
 
 
 def _why(parts: Parts, e: AddressError) -> str:

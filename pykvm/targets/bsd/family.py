@@ -12,6 +12,7 @@ from pykvm.machines.mmu import Translation
 from pykvm.memory import Memory
 from pykvm.records import ProcessRecord, text
 from pykvm.symbols.base import Symbols
+from pykvm.targets import netbsd, openbsd
 from pykvm.targets.base import Parts, Target
 from pykvm.targets.bsd import argv, loadavg, msgbuf
 from pykvm.targets.bsd.machines import Machine, Tables, refuse_foreign
@@ -31,6 +32,7 @@ class Bsd(Target):
 
     prefix = "_"
     prefix_words = 4
+    guessed = False  # the names do not say whose kernel it is
     records: ClassVar[Mapping[int, str]] = {}
 
     def __init__(self, where: Machine) -> None:
@@ -47,10 +49,33 @@ class Bsd(Target):
             return None
         refuse_foreign(image, symbols)
         found = self.where.find(image, symbols)
+        if found is None and image.format == "elf":
+            raise FormatError(
+                f"bad namelist: {symbols.path} is not the kernel of {image.path}: there are no page tables where it "
+                "says (or the dump was cut)"
+            )
         if found is None:
             return None
         self.tables = found
+        self.page_size = found.page_size
         return found.translation()
+
+    def settled(self, parts: Parts) -> Target:
+        """The other system's target, if memory says that it is its; KvmError where nothing says whose it is."""
+        here = string(parts, "version", MAX_VERSION) or string(parts, "ostype", 64) or ""
+        system = here.partition(" ")[0]
+        make = {"NetBSD": netbsd.target, "OpenBSD": openbsd.target}.get(system)
+        if make is not None and system != self.system:
+            found = make(parts.image, parts.symbols)
+            if found is not None:
+                found.translation(parts.image, parts.symbols)
+                return found
+        if self.guessed and not here:
+            raise KvmError(
+                f"{parts.symbols.path}: of which system the dump is cannot be told by these names: version, ostype, "
+                "lwp0 (NetBSD) and allprocess (OpenBSD) would say"
+            )
+        return self
 
     def check(self, parts: Parts) -> None:
         """See that a kernel file that holds a version text holds the dump's."""
@@ -78,7 +103,7 @@ class Bsd(Target):
         version = string(parts, "version", MAX_VERSION)
         release = string(parts, "osrelease", 64)
         if not release and version and version.startswith(self.system + " "):
-            release = version.split(" ")[1]
+            release = version.split(" ")[1].partition("-")[0]
         return release or None, version or None
 
     def facts(self, parts: Parts) -> dict[str, Any]:
@@ -138,7 +163,8 @@ class Bsd(Target):
             vmspace + types.struct("vmspace").offset("vm_map") + types.struct("vm_map").offset("pmap")
         )
         struct = types.struct("pmap")
-        name = next((name for name in self.where.pmap if name in struct), self.where.pmap[0])
+        names = self.tables.pmap or self.where.pmap
+        name = next((name for name in names if name in struct), names[0])
         field = struct.field(name)
         count = element(field.type)[1] or 1
         size = field.size // count

@@ -12,24 +12,32 @@ from pykvm.errors import FormatError, KvmError
 from pykvm.images.base import Image
 from pykvm.machines import i386, mmu, x86_64
 from pykvm.machines.mmu import Level, Root, Translation
+from pykvm.memory import Memory
 from pykvm.symbols.base import Symbols
 
 # i386 with PAE: four page directories that follow one another, so that one table of 2048 entries is all of them.
 PAE_LEVELS = (i386.PAE_LEVELS[1]._replace(bits=11), i386.PAE_LEVELS[2])
 PAE_ROOT = 0x0000000FFFFFF000  # of a physical address of 36 bits, as their kernels have them
+PROBE_TLB = 16  # translations that are kept of tables that are only tried
 AMD64_TEXT = 0xFFFFFFFF80000000  # KERNBASE (NetBSD, OpenBSD): the kernel's image is at physical addresses from 0 on
 
 
 @dataclass(frozen=True)
 class Tables:
     """Page tables: their levels, the physical address of the first, and the last address that they translate; `linear`
-    are ranges of the kernel's that lie in memory as they are."""
+    are ranges of the kernel's that lie in memory as they are; pmap: as a Machine's, of these tables only."""
 
     levels: Sequence[Level]
     root: int
     va_mask: int
     byteorder: str = "little"
     linear: tuple[Root, ...] = ()
+    pmap: tuple[str, ...] = ()
+
+    @property
+    def page_size(self) -> int:
+        """Of the last level's pages."""
+        return 1 << self.levels[-1].shift
 
     def translation(self) -> Translation:
         """Of the kernel."""
@@ -79,22 +87,25 @@ def amd64(root: int) -> Tables:
     return Tables(x86_64.levels(4), root & x86_64.FRAME, x86_64.VA_MASK)
 
 
-def maps(image: Image, root: int, va: int, pa: int) -> bool:
-    """Whether amd64's tables from here on lead from this virtual address to this physical one."""
-    table = root
-    for level in x86_64.levels(4):
-        at = table + (va >> level.shift & (1 << level.bits) - 1) * level.entry_size
-        try:
-            entry = int.from_bytes(image.read(at, level.entry_size), "little")
-        except KvmError:
-            return False
-        if not entry & x86_64.PG_P:
-            return False
-        if level.shift == 12 or (level.leaf != (0, 0) and entry & x86_64.PG_PS):
-            inside = (1 << level.shift) - 1
-            return (entry & x86_64.FRAME & ~inside) | va & inside == pa
-        table = entry & x86_64.FRAME
-    return False
+def leads(tables: Tables, image: Image, va: int, pa: int) -> bool:
+    """Whether these tables lead from a virtual address to a physical one."""
+    memory = Memory()
+    memory.attach(image, tables.translation(), tables.byteorder, 8, PROBE_TLB)
+    try:
+        return memory.translate(va) == pa
+    except KvmError:
+        return False
+    finally:
+        memory.detach()
+
+
+def machine_of(image: Image, symbols: Symbols, *names: str) -> str | None:
+    """The machine, as the image or the names say it; of memory without a header and a list of names, by how long the
+    addresses of these are."""
+    if image.machine or symbols.machine:
+        return image.machine or symbols.machine
+    values = [found.value for found in map(symbols.loose, names) if found is not None]
+    return None if not values else "x86_64" if max(values) >> 32 else "i386"
 
 
 def plain_i386(root: int) -> Tables:

@@ -53,12 +53,7 @@ class MirBSD(Target):
 
     def settled(self, parts: Parts) -> Target:
         """OpenBSD, if the version text is its: with few names its dumps look alike, and are translated alike."""
-        version = parts.symbols.loose("version")
-        try:
-            here = b"" if version is None else parts.memory.read_cstr(version.value, 256)
-        except KvmError:
-            return self
-        if not here.startswith(b"OpenBSD "):
+        if not any((self._string(parts, name, 256) or "").startswith("OpenBSD") for name in ("version", "ostype")):
             return self
         found = openbsd.target(parts.image, parts.symbols)
         if found is None:

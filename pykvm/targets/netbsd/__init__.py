@@ -14,8 +14,14 @@ def probe(image: Image, symbols: Symbols | None) -> Target | None:
     """NetBSD, if the image may be its kind of dump and the names are of its kernel."""
     if image.format not in FORMATS or symbols is None or symbols.loose(OWN) is None:
         return None
-    from pykvm.targets.netbsd.kernel import NetBSD  # not before: a start costs milliseconds
+    return target(image, symbols)
+
+
+def target(image: Image, symbols: Symbols) -> Target | None:
+    """The target of a machine; None if NetBSD is not known there."""
+    from pykvm.targets.bsd.machines import machine_of  # not before: a start costs milliseconds
+    from pykvm.targets.netbsd.kernel import NetBSD
     from pykvm.targets.netbsd.platform import MACHINES
 
-    machine = MACHINES.get(image.machine or symbols.machine or "")
+    machine = MACHINES.get(machine_of(image, symbols, OWN) or "")
     return NetBSD(machine) if machine is not None else None

@@ -36,8 +36,9 @@ class NetBSD(Bsd):
 
     def boot_time(self, parts: Parts) -> float | None:
         # struct timespec boottime (NetBSD 6 to 8), else by the uptime.
-        seconds = number(parts, "boottime", 8)
-        return float(seconds) if seconds and seconds < 1 << 40 else super().boot_time(parts)
+        both = number(parts, "boottime", 8 + self.pointer_size) or 0
+        seconds, nano = both & (1 << 64) - 1, both >> 64
+        return seconds + nano / 1e9 if 0 < seconds < 1 << 40 and nano < 10**9 else super().boot_time(parts)
 
     def record_struct(self, parts: Parts, two: bool) -> Struct:
         return self.types.struct("kinfo_proc2")

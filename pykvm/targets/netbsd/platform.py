@@ -25,7 +25,14 @@ def _amd64(image: Image, symbols: Symbols) -> Tables | None:
     if isinstance(cpu, kcore_cpu.Tables):
         return machines.amd64(cpu.root)
     root = machines.word(image, symbols, "PDPpaddr", machines.AMD64_TEXT, 8)
-    return machines.amd64(root) if root else None
+    return _proven(machines.amd64(root), image, symbols, machines.AMD64_TEXT) if root else None
+
+
+def _proven(tables: Tables, image: Image, symbols: Symbols, base: int) -> Tables | None:
+    """Page tables of an image that does not say where they are: they must lead to the variable that does."""
+    symbol = symbols.loose("PDPpaddr")
+    found = symbol is not None and machines.leads(tables, image, symbol.value, symbol.value - base)
+    return tables if found else None
 
 
 def _i386(image: Image, symbols: Symbols) -> Tables | None:
@@ -40,7 +47,8 @@ def _i386(image: Image, symbols: Symbols) -> Tables | None:
         return None
     # use_pae is a variable of kernels that are built for it; others have none.
     use_pae = machines.word(image, symbols, "use_pae", I386_KERNBASE, 4)
-    return machines.pae_i386(root) if use_pae else machines.plain_i386(root)
+    tables = machines.pae_i386(root) if use_pae else machines.plain_i386(root)
+    return _proven(tables, image, symbols, I386_KERNBASE)
 
 
 def _aarch64(image: Image, symbols: Symbols) -> Tables | None:
@@ -51,7 +59,7 @@ def _aarch64(image: Image, symbols: Symbols) -> Tables | None:
     bits = 64 - (cpu.tcr >> 16 & 0x3F)
     if page_size is None or not 25 <= bits <= 52:
         raise FormatError(f"{image.path}: cpu_kcore_hdr: TCR_EL1 is {cpu.tcr:#x}: TG1 and T1SZ make no sense")
-    root = cpu.ttbr & 0x0000FFFFFFFFF000
+    root = cpu.ttbr & 0x0000FFFFFFFFFFC0  # a table that fills no page may begin within one
     return Tables(aarch64.levels(page_size, bits), root, aarch64.VA_MASK)
 
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from pykvm.images.base import Image
 from pykvm.symbols.base import Symbols
 from pykvm.targets.base import Target
+
+if TYPE_CHECKING:
+    from pykvm.targets.openbsd.kernel import OpenBSD
 
 FORMATS = ("savecore", "dump device", "raw", "elf")
 OWN = ("allprocess", "process0")  # variables that OpenBSD has since 4.8, and none of its relatives
@@ -20,13 +25,17 @@ def probe(image: Image, symbols: Symbols | None) -> Target | None:
     named = any(symbols.loose(name) is not None for name in OWN)
     if not named and not (image.machine in ONLY and image.format in FORMATS[:2]):
         return None
-    return target(image, symbols)
+    found = target(image, symbols)
+    if found is not None:
+        found.guessed = not named
+    return found
 
 
-def target(image: Image, symbols: Symbols) -> Target | None:
+def target(image: Image, symbols: Symbols) -> OpenBSD | None:
     """The target of a machine; None if OpenBSD is not known there."""
-    from pykvm.targets.openbsd.kernel import OpenBSD  # not before: a start costs milliseconds
+    from pykvm.targets.bsd.machines import machine_of  # not before: a start costs milliseconds
+    from pykvm.targets.openbsd.kernel import OpenBSD
     from pykvm.targets.openbsd.platform import MACHINES
 
-    machine = MACHINES.get(image.machine or symbols.machine or "")
+    machine = MACHINES.get(machine_of(image, symbols, *OWN) or "")
     return OpenBSD(machine) if machine is not None else None

@@ -6,7 +6,6 @@ second of the start, as time_second and time_uptime have it, with the fraction b
 
 from __future__ import annotations
 
-import itertools
 import struct
 from typing import TYPE_CHECKING
 
@@ -25,10 +24,13 @@ def boot_ns(target: OpenBSD, parts: Parts, second: int) -> int:
     which each was cut off."""
     try:
         at = parts.memory.read_ptr(parts.address_of("timehands"))
-        words: tuple[int, ...] = struct.unpack(f"{target.order}{TIMEHANDS // 8}Q", parts.memory.read(at, TIMEHANDS))
+        raw = parts.memory.read(at, TIMEHANDS)
     except KvmError:
         return second * NANO
-    for here, fraction in itertools.pairwise(words):
+    pair = struct.Struct(f"{target.order}2Q")
+    for offset in range(0, TIMEHANDS - pair.size + 1, target.pointer_size):  # i386 aligns 64 bits to 4 bytes
+        words: tuple[int, int] = pair.unpack_from(raw, offset)
+        here, fraction = words
         if here in (second, second - 1, second + 1) and fraction:
             return here * NANO + (fraction * NANO >> 64)
     return second * NANO

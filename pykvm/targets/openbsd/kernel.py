@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from pykvm import constants as k
 from pykvm.errors import AddressError, KvmError
 from pykvm.records import FileRecord, ProcessRecord
 from pykvm.targets.base import Parts, Thread
@@ -27,7 +28,7 @@ class OpenBSD(Bsd):
     system = "OpenBSD"
     prefix_words = 5
     records = {4: "openbsd-i386", 8: "openbsd"}
-    copies = {"kinfo_proc": kinfo2.COPIES}
+    copies = {"kinfo_proc": kinfo2.COPIES, "kinfo_proc2": kinfo2.COPIES}
 
     def boot_ns(self, parts: Parts) -> int | None:
         """Nanoseconds since 1970 when the kernel began."""
@@ -41,20 +42,24 @@ class OpenBSD(Bsd):
         return None if found is None else found / 1e9
 
     def record_struct(self, parts: Parts, two: bool) -> Struct:
-        return self.types.struct("kinfo_proc")
+        return kinfo2.structure(self) if two else self.types.struct("kinfo_proc")
 
     def getprocs(self, parts: Parts, op: int, arg: int) -> list[ProcessRecord]:
-        return self.getproc2(parts, op, arg, None)
+        return self._selected(parts, "kvm_getprocs", op, arg, None)
 
     def getproc2(self, parts: Parts, op: int, arg: int, elemsize: int | None) -> list[ProcessRecord]:
-        """OpenBSD's own kvm_getprocs takes an elemsize, and there is no other record."""
-        if "process" not in self.types and "proc" in self.types:
-            return old.getprocs(self, parts, op, arg, elemsize)
+        """As MirBSD's kinfo_proc2, which OpenBSD no longer has."""
+        return self._selected(parts, "kvm_getproc2", op, arg, elemsize)
+
+    def _selected(self, parts: Parts, name: str, op: int, arg: int, elemsize: int | None) -> list[ProcessRecord]:
+        if "process" not in self.types and "proc" in self.types and (op < 0 or not op & k.KERN_PROC_SHOW_THREADS):
+            return old.getprocs(self, parts, name, op, arg, elemsize)
         self.types.struct("process")  # which says why there is none
-        return select.getprocs(self, parts, "kvm_getprocs", op, arg, elemsize)
+        return select.getprocs(self, parts, name, op, arg, elemsize)
 
     def process_of(self, parts: Parts, record: ProcessRecord) -> int:
         """The struct process of a record, whose p_paddr is a thread's."""
+        self.types.struct("process")  # which says why there is none
         (found,) = Columns.of(self, parts).member([record.paddr], "proc", "p_p")
         if not found:
             raise KvmError(f"process {record.pid}: can't read proc at {record.paddr or 0:#x}")

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import struct
+from dataclasses import replace
 
 from pykvm.errors import FormatError, KvmError
 from pykvm.images import kcore_cpu
 from pykvm.images.base import Image
 from pykvm.images.savecore import KcoreHeader
-from pykvm.machines import aarch64, riscv64, x86_64
+from pykvm.machines import aarch64, i386, riscv64, x86_64
 from pykvm.machines.mmu import Level, Root
 from pykvm.symbols.base import Symbols
 from pykvm.targets.bsd import machines
@@ -36,21 +37,31 @@ def _amd64(image: Image, symbols: Symbols) -> Tables | None:
     with contextlib.suppress(KvmError):
         candidates += struct.unpack(f"<{PMAP // 8}Q", image.read(where, PMAP))
     for root in candidates:
-        if root and root % 4096 == 0 and machines.maps(image, root, pmap.value, where):
+        if root and root % 4096 == 0 and machines.leads(machines.amd64(root), image, pmap.value, where):
             return machines.amd64(root)
     return None
 
 
 def _i386(image: Image, symbols: Symbols) -> Tables | None:
     """PTDpaddr holds the physical address of the page directory; with PAE (cpu_pae) of four that follow one another,
-    which OpenBSD's own library takes for one."""
+    which OpenBSD's own library takes for one. A process's are in its struct pmap then, of which pm_pdirpa is the place.
+    """
     root = machines.word(image, symbols, "PTDpaddr", I386_KERNBASE, 4)
     if not root:
         if image.format == "raw":
             return None
         raise FormatError(f"bad namelist: {symbols.path}: no symbol PTDpaddr, or it is not in memory")
     pae = machines.word(image, symbols, "cpu_pae", I386_KERNBASE, 4)
-    return machines.pae_i386(root) if pae else machines.plain_i386(root)
+    found = replace(machines.pae_i386(root), pmap=("pm_pdidx",)) if pae else machines.plain_i386(root)
+    return found if _is_kernel_s(found, image, symbols, "PTDpaddr", I386_KERNBASE) else None
+
+
+def _is_kernel_s(tables: Tables, image: Image, symbols: Symbols, name: str, base: int) -> bool:
+    """Whether page tables of an image without a header of its own lead to the variable that told of them."""
+    symbol = symbols.loose(name)
+    if image.format in ("savecore", "dump device") or symbol is None:
+        return True
+    return machines.leads(tables, image, symbol.value, symbol.value - base)
 
 
 def _static(levels: tuple[Level, ...]) -> Finder:
@@ -67,6 +78,11 @@ def _static(levels: tuple[Level, ...]) -> Finder:
     return find
 
 
+def _frame(value: int) -> int:
+    """The physical address of a page directory, without the bits of an entry that leads to it."""
+    return value & i386.PAE_FRAME
+
+
 def _satp(value: int) -> int:
     """The physical address in the register satp: the page's number in its low 44 bits."""
     return (value & (1 << 44) - 1) << 12
@@ -81,7 +97,7 @@ MACHINES = {
     m.name: m
     for m in (
         Machine("x86_64", 8, _amd64),
-        Machine("i386", 4, _i386),
+        Machine("i386", 4, _i386, root=_frame),
         Machine("aarch64", 8, _static(aarch64.levels(4096, STATIC_BITS)), pmap=("pm_pt0pa",)),
         Machine("riscv64", 8, _static(riscv64.levels(STATIC_BITS)), pmap=("pm_satp",), root=_satp),
     )

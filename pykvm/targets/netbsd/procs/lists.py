@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pykvm.targets.base import Parts
+from pykvm.targets.bsd.lists import whole
 from pykvm.targets.common.columns import Columns
 from pykvm.targets.common.lists import follow, one_list
 
@@ -16,7 +17,9 @@ def processes(read: Columns, parts: Parts) -> list[int]:
     found = one_list(read, parts, "allproc", MAX_PROCESSES)
     if parts.symbols.loose("zombproc") is not None:
         found += one_list(read, parts, "zombproc", MAX_PROCESSES)
-    return list(dict.fromkeys(found))
+    found = list(dict.fromkeys(found))
+    whole(parts, found, "nprocs")
+    return found
 
 
 def lwps(read: Columns, procs: Sequence[int]) -> list[list[int]]:

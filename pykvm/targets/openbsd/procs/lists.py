@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pykvm.targets.base import Parts
+from pykvm.targets.bsd.lists import whole
 from pykvm.targets.common.columns import Columns
 from pykvm.targets.common.lists import follow, one_list
 
@@ -16,7 +17,9 @@ def processes(read: Columns, parts: Parts) -> list[int]:
     found: list[int] = []
     for name in ("allprocess", "zombprocess"):
         found += one_list(read, parts, name, MAX_PROCESSES, "process", "ps_list.le_next")
-    return list(dict.fromkeys(found))
+    found = list(dict.fromkeys(found))
+    whole(parts, found, "nprocesses")
+    return found
 
 
 def threads(read: Columns, processes: Sequence[int]) -> list[list[int]]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pykvm.errors import KvmError
 from pykvm.records import PROCESS_NAMES, ProcessRecord, text
 from pykvm.targets.base import Parts
+from pykvm.targets.bsd.lists import whole
 from pykvm.targets.common import batch, pack, select
 from pykvm.targets.common.columns import Columns, Member
 from pykvm.targets.common.lists import one_list
@@ -48,14 +49,15 @@ class OldRecords(Records[Old]):
         return pack.pack(known, self.layout, rows.read.order)
 
 
-def getprocs(target: OpenBSD, parts: Parts, op: int, arg: int, elemsize: int | None) -> list[ProcessRecord]:
+def getprocs(target: OpenBSD, parts: Parts, name: str, op: int, arg: int, elemsize: int | None) -> list[ProcessRecord]:
     """One record a process. What is not known cannot be chosen by."""
-    select.check("kvm_getprocs", op, elemsize)
+    select.check(name, op, elemsize)
     if op not in select.EVERY and select.ATTRIBUTES[op] not in ("pid",):
-        raise KvmError(f"kvm_getprocs: op {op}: {target.types.source} has no more than the number of a process")
+        raise KvmError(f"{name}: op {op}: pykvm's table of this release has no more than the number of a process")
     read = Columns.of(target, parts)
     procs = one_list(read, parts, "allproc", MAX_PROCESSES)
+    whole(parts, procs, "nprocs")
     everyone = Old(target, parts, {"proc": procs, "paddr": procs})
     chosen = range(len(everyone)) if op in select.EVERY else select.places(everyone, op, arg, "flags", 0)
-    records = OldRecords(everyone.choose(chosen), target.record_struct(parts, False))
+    records = OldRecords(everyone.choose(chosen), target.record_struct(parts, name == "kvm_getproc2"))
     return [RowRecord(records, i, elemsize) for i in range(len(records.batch))]

@@ -12,6 +12,7 @@ from pykvm.targets.openbsd.procs import state
 from pykvm.targets.openbsd.procs.batch import Batch
 from pykvm.targets.openbsd.procs.numbers import PS_SYSTEM
 from pykvm.targets.openbsd.procs.record import KinfoProcs, OpenBSDProcess
+from pykvm.types.layout import Struct
 
 if TYPE_CHECKING:
     from pykvm.targets.openbsd.kernel import OpenBSD
@@ -24,19 +25,20 @@ def getprocs(target: OpenBSD, parts: Parts, name: str, op: int, arg: int, elemsi
     select.check(name, plain, elemsize)
     everyone = Batch.of(target, parts)
     chosen = everyone.choose(select.places(everyone, plain, arg, "psflags", PS_SYSTEM))
-    found = _records(target, parts, chosen, elemsize)
+    struct = target.record_struct(parts, name == "kvm_getproc2")
+    found = _records(chosen, struct, elemsize)
     if op == plain:
         return found
     rows = chosen.each_thread()
-    each = iter(_records(target, parts, rows, elemsize))
+    each = iter(_records(rows, struct, elemsize))
     counts = [0 if gone else len(group) for group, gone in zip(chosen["tds"], chosen["dead"], strict=True)]
     return [
         r for record, count in zip(found, counts, strict=True) for r in (record, *(next(each) for _ in range(count)))
     ]
 
 
-def _records(target: OpenBSD, parts: Parts, batch: Batch, elemsize: int | None) -> list[ProcessRecord]:
-    records = KinfoProcs(batch, target.record_struct(parts, False))
+def _records(batch: Batch, struct: Struct, elemsize: int | None) -> list[ProcessRecord]:
+    records = KinfoProcs(batch, struct)
     return [OpenBSDProcess(records, i, elemsize) for i in range(len(batch))]
 
 
