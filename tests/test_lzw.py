@@ -197,7 +197,7 @@ def test_made_by_ncompress() -> None:
 
 
 @BOTH
-@pytest.mark.parametrize("most", [pytest.param(most, marks=core if most < 12 else ()) for most in WIDTHS])
+@pytest.mark.parametrize("most", WIDTHS)
 def test_widths(most: int, block: bool) -> None:
     """All tables full: every width, and more codes of the last one."""
     data = words(40 << most) if most < 13 else random.Random(2).randbytes(3 << most - 1)
