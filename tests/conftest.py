@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from living import Start, asked, children
+from pykvm_fixtures.bsd import BsdDump, write_netbsd, write_openbsd
 from pykvm_fixtures.freebsd import FreebsdDump, write_freebsd
 from pykvm_fixtures.linux.names import NamesDump, write_names
 from pykvm_fixtures.plugin import apart
@@ -77,6 +78,22 @@ def freebsd_written(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., F
         key = f"{machine} {sorted(options.items(), key=str)}"
         if key not in known:
             known[key] = write_freebsd(tmp_path_factory.mktemp("freebsd"), machine, **options)
+        return known[key]
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def bsd_written(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., BsdDump]:
+    """A function: the dump of "NetBSD" or "OpenBSD", a machine and options of write_netbsd(), written once; do not
+    change its files."""
+    known: dict[str, BsdDump] = {}
+
+    def write(system: str, machine: str = "amd64", **options: Any) -> BsdDump:
+        key = f"{system} {machine} {sorted(options.items(), key=str)}"
+        if key not in known:
+            make = write_netbsd if system == "NetBSD" else write_openbsd
+            known[key] = make(tmp_path_factory.mktemp("bsd"), machine, **options)
         return known[key]
 
     return write

@@ -113,8 +113,10 @@ int64_t pk_image_set_segments(pk_image *image, const uint64_t *pairs, size_t cou
 
         if (size == 0)
             continue;
-        if (start + (size - 1) < start || offset + (size - 1) < offset || offset + size > INT64_MAX)
+        if (start + (size - 1) < start || offset > INT64_MAX || size > INT64_MAX - offset) {
             bad = (int64_t)i;
+            break;
+        }
         extents[used++] = (pk_extent){.addr = start, .size = size, .offset = offset};
         offset += size;
     }

@@ -21,10 +21,12 @@ ARG_MAX = 512 * 1024  # <sys/syslimits.h>: OpenBSD's, NetBSD has 256 KB: bytes o
 
 
 class Where(NamedTuple):
-    """The address of a struct ps_strings, and whose memory it is in."""
+    """The address of a struct ps_strings, and whose memory it is in; bytes of the process's pointers (None: the
+    kernel's)."""
 
     at: int
     vmspace: int
+    word: int | None = None
 
 
 def vector(target: Bsd, parts: Parts, record: ProcessRecord, environment: bool, nchr: int) -> list[bytes] | None:
@@ -34,36 +36,43 @@ def vector(target: Bsd, parts: Parts, record: ProcessRecord, environment: bool, 
     if where is None:
         return None
     what = "environment" if environment else "arguments"
-    memory = None
     try:
         memory = target.user(parts, where.vmspace)
-        return _strings(target, memory, where.at, environment, nchr)
+    except AddressError as e:
+        said = f"process {record.pid}: {what}: can't read its vmspace at {where.vmspace:#x}: {e}"
+        raise AddressError(said, e.address) from e
+    except KvmError as e:
+        raise type(e)(f"process {record.pid}: {what}: {e}") from e
+    try:
+        return _strings(target, memory, where, environment, nchr)
     except AddressError as e:
         raise AddressError(f"process {record.pid}: {what}: {_why(parts, e)}", e.address) from e
     except KvmError as e:
         raise type(e)(f"process {record.pid}: {what}: {e}") from e
     finally:
-        if memory is not None:
-            memory.detach()
+        memory.detach()
 
 
 def _why(parts: Parts, e: AddressError) -> str:
     told = str(e)
     if "the dump has no memory there" in told or "ends before physical" in told:
         return f"user memory at {e.address:#x} is not in the dump (a sparse dump has none of processes')"
+    if "in swap" in told:
+        return f"user memory at {e.address:#x} is in swap, which the kernel encrypts"
     return f"user memory at {e.address:#x} is not in memory" if told.startswith("invalid address") else told
 
 
-def _strings(target: Bsd, memory: UserMemory, at: int, environment: bool, nchr: int) -> list[bytes] | None:
-    form = struct.Struct(target.order + ("Qi4xQi4x" if target.pointer_size == 8 else "IiIi"))
-    argv, nargv, env, nenv = form.unpack(memory.read(at, form.size))
+def _strings(target: Bsd, memory: UserMemory, where: Where, environment: bool, nchr: int) -> list[bytes] | None:
+    word = where.word or target.pointer_size
+    form = struct.Struct(target.order + ("Qi4xQi4x" if word == 8 else "IiIi"))
+    argv, nargv, env, nenv = form.unpack(memory.read(where.at, form.size))
     base, count, name = (env, nenv, "ps_nenvstr") if environment else (argv, nargv, "ps_nargvstr")
     if count == 0:
         return [] if environment else None
-    if not 0 < count <= ARG_MAX // target.pointer_size:
+    if not 0 < count <= ARG_MAX // word:
         raise KvmError(f"{name} is {count}, beyond ARG_MAX ({ARG_MAX})")
-    raw = memory.read(base, target.pointer_size * count)
-    pointers = struct.unpack(f"{target.order}{count}{'Q' if target.pointer_size == 8 else 'I'}", raw)
+    raw = memory.read(base, word * count)
+    pointers = struct.unpack(f"{target.order}{count}{'Q' if word == 8 else 'I'}", raw)
     found: list[bytes] = []
     left = nchr if nchr > 0 else 2 * ARG_MAX
     for pointer in pointers:

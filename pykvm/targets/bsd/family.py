@@ -18,7 +18,7 @@ from pykvm.targets.bsd import argv, loadavg, msgbuf
 from pykvm.targets.bsd.machines import Machine, Tables, refuse_foreign
 from pykvm.targets.bsd.types import KernelTypes
 from pykvm.targets.bsd.uvm import Anons, UserMemory
-from pykvm.targets.bsd.variables import number, string
+from pykvm.targets.bsd.variables import number, number_of, string
 from pykvm.types import layout
 from pykvm.types.decode import element
 
@@ -125,12 +125,12 @@ class Bsd(Target):
 
     def now(self, parts: Parts) -> float | None:
         """Seconds since 1970 when the kernel stopped."""
-        seconds = number(parts, "time_second", self.pointer_size, signed=True)
+        seconds = number_of(parts, ("time_second", "time__second"), self.pointer_size)
         return None if seconds is None else float(seconds)
 
     def boot_time(self, parts: Parts) -> float | None:
         """And when it began."""
-        now, up = self.now(parts), number(parts, "time_uptime", self.pointer_size, signed=True)
+        now, up = self.now(parts), number_of(parts, ("time_uptime", "time__uptime"), self.pointer_size)
         return None if now is None or up is None else now - up
 
     def loadavg(self, parts: Parts) -> list[float]:
@@ -167,7 +167,13 @@ class Bsd(Target):
         name = next((name for name in names if name in struct), names[0])
         field = struct.field(name)
         count = element(field.type)[1] or 1
-        size = field.size // count
+        size = field.size // max(count, 1)
+        if count not in (1, 4) or size not in (4, 8):
+            raise FormatError(
+                f"struct pmap: {name}: {field.type} has {field.size} bytes: not a physical address, or four"
+            )
+        if count not in (1, 4) or size not in (4, 8):
+            raise FormatError(f"struct pmap: {name} is {field.type!r} of {field.size} bytes, which is no address")
         raw = parts.memory.read(pmap + field.offset, size * count)
         order = "big" if self.byteorder == "big" else "little"
         words = [int.from_bytes(raw[i : i + size], order) for i in range(0, len(raw), size)]  # type: ignore[arg-type]

@@ -33,11 +33,13 @@ def getfiles(
     read, most = Columns.of(target, parts), room(parts)
     struct = target.types.struct("file")
     tables: dict[int, list[tuple[int, int]]] = {}
+    looked = 0
     for pid, at in owners:
         if at in tables:
             continue
         where, count = slots(read, at)
-        if count > MAX_SLOTS or count > most:
+        looked += count
+        if count > MAX_SLOTS or looked > 4 * most:
             raise KvmError(f"process {pid}: {count} open files, for a dump of this size")
         places = [where + i * read.pointer_size for i in range(count)]
         taken = follow(read, read.pointers(places))

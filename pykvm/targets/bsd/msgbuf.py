@@ -6,7 +6,7 @@ Its words are longs: msg_magic, msg_bufx (where the next byte goes), msg_bufr, m
 
 from __future__ import annotations
 
-from pykvm.errors import FormatError
+from pykvm.errors import AddressError, FormatError
 from pykvm.targets.base import Parts
 
 MSG_MAGIC = 0x063061
@@ -24,6 +24,9 @@ def read(parts: Parts, word: int, byteorder: str, words: int) -> bytes:
         raise FormatError(f"msgbufp: msg_magic is {magic:#x}, must be {MSG_MAGIC:#x}")
     if not (0 < size <= MAX_MSGBUF and 0 <= bufx <= size):
         raise FormatError(f"msgbufp: msg_bufx {bufx}, msg_bufs {size} make no sense")
-    ring = parts.memory.read(at + words * word, size)
+    try:
+        ring = parts.memory.read(at + words * word, size)
+    except AddressError as e:
+        raise AddressError(f"msgbufp: can't read all of msg_bufs, {size} bytes: {e}", e.address) from e
     # What was not written yet is zeros, as the buffer was cleared when it was made.
     return (ring[bufx:] + ring[:bufx]).replace(b"\0", b"")

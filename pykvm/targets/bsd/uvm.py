@@ -12,10 +12,19 @@ from typing import TYPE_CHECKING, NamedTuple
 from pykvm.errors import AddressError, KvmError
 from pykvm.memory import Memory
 from pykvm.targets.base import Parts
+from pykvm.targets.bsd.variables import number
 from pykvm.targets.common.columns import Columns
 
 if TYPE_CHECKING:
     from pykvm.targets.bsd.family import Bsd
+
+
+MAX_PAGES = 256  # that are kept of one process
+ENCRYPTS = ("uvm_doswapencrypt", "uvm_swap_encrypt")  # OpenBSD's, on unless it is turned off; NetBSD's since 10
+
+
+class NotDumped(AddressError):
+    """A page that is known to be where the dump does not have it: beyond its memory, in encrypted swap."""
 
 
 class Entry(NamedTuple):
@@ -61,8 +70,17 @@ class Anons(ABC):
             raise _missing(va)
         page = self.member(anon, "vm_anon", "an_page", "u.an_page")
         if page:
-            return self.parts.memory.read_phys(self.member(page, "vm_page", "phys_addr"), size)
-        return self._swapped(self.member(anon, "vm_anon", "an_swslot", signed=True), va)
+            pa = self.member(page, "vm_page", "phys_addr") & -size  # NetBSD keeps more in it since 9.99
+            try:
+                return self.parts.memory.read_phys(pa, size)
+            except AddressError as e:
+                raise NotDumped(
+                    f"invalid address ({pa:x}): physical, of {va:x}: the dump has no memory there", va
+                ) from e
+        slot = self.member(anon, "vm_anon", "an_swslot", signed=True)
+        if slot > 0 and any(number(self.parts, name, 4) for name in ENCRYPTS):
+            raise NotDumped(f"invalid address ({va:x}): its page is in swap, which the kernel encrypts", va)
+        return self._swapped(slot, va)
 
     def _swapped(self, slot: int, va: int) -> bytes:
         """Page `slot` of all swap space: each device holds the pages from its drum offset on."""
@@ -118,10 +136,14 @@ class UserMemory:
                 raise
             try:
                 page = self._anons.page(va)
+            except NotDumped:
+                raise
             except KvmError:
                 page = b""
             if not page:
                 raise  # what the page tables said
+        if len(self._pages) == MAX_PAGES:
+            self._pages.clear()
         self._pages[va - inside] = page
         return page[inside : inside + n]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pykvm.errors import KvmError
 from pykvm.records import text
 from pykvm.targets.base import Parts
@@ -28,3 +30,8 @@ def number(parts: Parts, name: str, size: int, *, signed: bool = False) -> int |
     except KvmError:
         return None
     return int.from_bytes(raw, "big" if parts.memory._byteorder == "big" else "little", signed=signed)
+
+
+def number_of(parts: Parts, names: Sequence[str], size: int) -> int | None:
+    """A signed integer by the first of the names that it has had and that can be read."""
+    return next((found for name in names if (found := number(parts, name, size, signed=True)) is not None), None)

@@ -16,7 +16,7 @@ from pykvm.targets.common import kinfo2
 from pykvm.targets.common.columns import Columns
 from pykvm.targets.netbsd.procs import select
 from pykvm.targets.netbsd.procs.batch import Batch
-from pykvm.targets.netbsd.procs.numbers import PK_SYSTEM, SZOMB
+from pykvm.targets.netbsd.procs.numbers import PK_32, PK_SYSTEM, SZOMB
 from pykvm.targets.netbsd.uvm import NetbsdAnons
 from pykvm.types.layout import Struct
 
@@ -72,7 +72,7 @@ class NetBSD(Bsd):
         stat, flag, at, vmspace = (read.member(proc, "proc", name)[0] for name in names)
         if stat == SZOMB or (flag or 0) & PK_SYSTEM or not at or not vmspace:
             return None
-        return argv.Where(at, vmspace)
+        return argv.Where(at, vmspace, 4 if (flag or 0) & PK_32 else None)
 
 
 def _slots(read: Columns, filedesc: int) -> tuple[int, int]:

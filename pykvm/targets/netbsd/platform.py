@@ -41,7 +41,11 @@ def _i386(image: Image, symbols: Symbols) -> Tables | None:
         pae = cpu.root & kcore_cpu.PDP_PAE
         return machines.pae_i386(cpu.root) if pae else machines.plain_i386(cpu.root)
     if image.format in ("savecore", "dump device"):
-        raise FormatError(f"{image.path}: cpu_kcore_hdr: pdppaddr and nmemsegs make no sense")
+        told = image.header.cpu_data[:8].ljust(8, b"\0")
+        first, count = (int.from_bytes(told[i : i + 4], "little") for i in (0, 4))
+        raise FormatError(
+            f"{image.path}: cpu_kcore_hdr: pdppaddr {first:#x}, nmemsegs {count}, or the segments make no sense"
+        )
     root = machines.word(image, symbols, "PDPpaddr", I386_KERNBASE, 4)
     if not root:
         return None
@@ -53,6 +57,8 @@ def _i386(image: Image, symbols: Symbols) -> Tables | None:
 
 def _aarch64(image: Image, symbols: Symbols) -> Tables | None:
     cpu = _cpu(image)
+    if isinstance(cpu, kcore_cpu.OpenbsdStatic):
+        raise FormatError(f"{image.path}: cpu_kcore_hdr: {cpu.base:#x} is no TCR_EL1: the header is OpenBSD's")
     if not isinstance(cpu, kcore_cpu.NetbsdArm):
         return None
     page_size = GRANULES.get(cpu.tcr >> 30 & 3)

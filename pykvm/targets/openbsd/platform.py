@@ -69,6 +69,8 @@ def _static(levels: tuple[Level, ...]) -> Finder:
 
     def find(image: Image, symbols: Symbols) -> Tables | None:
         cpu = _cpu(image)
+        if isinstance(cpu, kcore_cpu.NetbsdArm):
+            raise FormatError(f"{image.path}: cpu_kcore_hdr: {cpu.tcr:#x} is no KERNEL_BASE: the header is NetBSD's")
         if not isinstance(cpu, kcore_cpu.OpenbsdStatic):
             return None
         mask, last = aarch64.VA_MASK, cpu.base + cpu.size - 1

@@ -7,7 +7,6 @@ from pykvm.targets.bsd.uvm import Anons, Entry
 
 MAX_DEPTH = 128  # of a tree of 2**64 entries
 CHUNK_SLOTS = 16  # anons of a chunk: UVM_AMAP_CHUNK
-AMAP_SMALL = 0x2  # am_flags: the amap has one chunk, in itself
 MAX_CHUNKS = 1 << 16
 
 

@@ -9,7 +9,7 @@ from pykvm.errors import FormatError
 from pykvm.records import text
 from pykvm.targets.common import kinfo2
 from pykvm.targets.common.columns import Member
-from pykvm.targets.netbsd.procs.numbers import PL_CONTROLT
+from pykvm.targets.netbsd.procs.numbers import PL_CONTROLT, PS_COREDUMP, WCOREFLAG
 
 if TYPE_CHECKING:
     from pykvm.targets.netbsd.procs.batch import Batch
@@ -44,7 +44,10 @@ MEMBERS = {
     "t_pgid": Member("t_pgrp", "pgrp", ("pg_id",), signed=True),
     "nice_raw": Member("proc", "proc", ("p_nice",)),
     "exit_signal": Member("proc", "proc", ("p_exitsig",), signed=True),
-    "raw_xstat": Member("proc", "proc", ("p_xstat", "p_xsig")),
+    "p_xstat": Member("proc", "proc", ("p_xstat",)),
+    "p_xexit": Member("proc", "proc", ("p_xexit",)),
+    "p_xsig": Member("proc", "proc", ("p_xsig",)),
+    "p_sflag": Member("proc", "proc", ("p_sflag",)),
     "acflag": Member("proc", "proc", ("p_acflag",)),
 }
 
@@ -88,9 +91,22 @@ def terminals(batch: Batch) -> dict[str, Sequence[Any]]:
         "tty_session": [s or 0 for s in batch["t_session"]],
         "tpgid": [None if not group else pgid for group, pgid in zip(batch["t_pgrp"], batch["t_pgid"], strict=True)],
         "eflag": kinfo2.eflag(
-            [bool((flags or 0) & PL_CONTROLT) for flags in batch["lflag"]],
+            batch["ttyvp"],
             [leader and leader == proc for leader, proc in zip(batch["leader"], batch["proc"], strict=True)],
         ),
+    }
+
+
+def xstat(batch: Batch) -> dict[str, Sequence[Any]]:
+    """What wait(2) says or will say: p_xstat, of newer kernels the exit code and the signal."""
+    rows = zip(batch["p_xstat"], batch["p_xexit"], batch["p_xsig"], batch["p_sflag"], strict=True)
+    return {
+        "raw_xstat": [
+            whole
+            if whole is not None or code is None or sig is None
+            else code << 8 | sig | (WCOREFLAG if (flags or 0) & PS_COREDUMP else 0)
+            for whole, code, sig, flags in rows
+        ]
     }
 
 
@@ -121,6 +137,7 @@ MAKERS = {
     "groups": groups,
     "tty": terminal,
     "tdev tty_session tpgid eflag": terminals,
+    "raw_xstat": xstat,
     "raw_login login": login,
     "raw_comm comm": comm,
 }

@@ -68,7 +68,7 @@ LWP = {
     "l_wmesg": "raw_wmesg",
     "l_wchan": "wchan",
     "l_cpuid": "cpuid",
-    "l_cpticks": "cpticks",
+    "l_cpticks": "l_cpticks",
     "l_pctcpu": "l_pctcpu",
     "l_pid": "pid",
     "l_name": "raw_lname",

@@ -2,10 +2,11 @@
 
 SIDL, SACTIVE, SDYING, SSTOP, SZOMB = 1, 2, 3, 4, 5  # p_stat
 LSIDL, LSRUN, LSSLEEP, LSSTOP, LSZOMB, LSDEAD, LSONPROC, LSSUSPENDED = 1, 2, 3, 4, 5, 6, 7, 8  # l_stat
-PK_SYSTEM = 0x2
+PK_SYSTEM, PK_32, PK_MARKER = 0x2, 0x40000, 0x80000000
 PL_CONTROLT = 0x2
 L_INMEM = 0x4
-LW_SINTR = 0x80
+LW_SINTR, LW_SYSTEM = 0x80, 0x200
+PS_COREDUMP, WCOREFLAG = 0x20000000, 0x80
 PRI_KERNEL = 96
 # The bits of each of a process's words of flags that sysctl(3) shows in p_flag, where they are the same.
 SHOWN = {

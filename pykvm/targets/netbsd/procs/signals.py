@@ -27,22 +27,35 @@ def _words(read: Columns, raw: bytes | None) -> list[int]:
     return [int.from_bytes((raw or bytes(SET))[i : i + 4], order) for i in range(0, SET, 4)]
 
 
+def _union(batch: Batch, sets: Sequence[bytes | None]) -> list[list[int]]:
+    """Of each process the sets of all its LWPs together."""
+    each = iter([_words(batch.read, raw) for raw in sets])
+    found = []
+    for group in batch["lwps"]:
+        words = [0] * (SET // 4)
+        for _ in group:
+            words = [a | b for a, b in zip(words, next(each), strict=True)]
+        found.append(words)
+    return found
+
+
 def signals(batch: Batch) -> dict[str, Sequence[Any]]:
     """As four words each, which a record has."""
     read = batch.read
     pending = _sets(read, batch["proc"], "proc", "p_sigpend.sp_set.__bits", "p_sigpend.sp_set")
-    of_lwp = _sets(read, batch["lwp"], "lwp", "l_sigpend.sp_set.__bits", "l_sigpend.sp_set")
-    masks = _sets(read, batch["lwp"], "lwp", "l_sigmask.__bits", "l_sigmask")
+    every = [lwp for group in batch["lwps"] for lwp in group]
+    of_lwps = _union(batch, _sets(read, every, "lwp", "l_sigpend.sp_set.__bits", "l_sigpend.sp_set"))
+    masks = _union(batch, _sets(read, every, "lwp", "l_sigmask.__bits", "l_sigmask"))
     context = read.field("proc", "p_sigctx")
     ends = [None if context is None else proc + context.offset + context.size for proc in batch["proc"]]
     ignored = read.blocks(ends, IGNORE & read.pointer_mask, SET)
     caught = read.blocks(ends, CATCH & read.pointer_mask, SET)
     return {
         "siglist": [
-            [a | b for a, b in zip(_words(read, own), _words(read, lwp), strict=True)]
-            for own, lwp in zip(pending, of_lwp, strict=True)
+            [a | b for a, b in zip(_words(read, own), lwps, strict=True)]
+            for own, lwps in zip(pending, of_lwps, strict=True)
         ],
-        "sigmask": [_words(read, raw) for raw in masks],
+        "sigmask": masks,
         "sigignore": [_words(read, raw) for raw in ignored],
         "sigcatch": [_words(read, raw) for raw in caught],
     }

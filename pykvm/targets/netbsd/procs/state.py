@@ -28,11 +28,10 @@ MEMBERS = {
     "l_priority": Member("lwp", "lwp", ("l_priority",), signed=True),
     "l_kpriority": Member("lwp", "lwp", ("l_kpriority",), signed=True),
     "l_kpribase": Member("lwp", "lwp", ("l_kpribase",), signed=True),
-    "l_inheritedprio": Member("lwp", "lwp", ("l_inheritedprio",), signed=True),
+    "l_inheritedprio": Member("lwp", "lwp", ("l_inheritedprio", "l_auxprio"), signed=True),
     "l_addr": Member("lwp", "lwp", ("l_addr",)),
     "swtime": Member("lwp", "lwp", ("l_swtime",)),
     "slptime": Member("lwp", "lwp", ("l_slptime",)),
-    "cpticks": Member("lwp", "lwp", ("l_cpticks",)),
     "l_pctcpu": Member("lwp", "lwp", ("l_pctcpu",)),
     "wchan_raw": Member("lwp", "lwp", ("l_wchan",)),
     "l_wmesg": Member("lwp", "lwp", ("l_wmesg",)),
@@ -120,13 +119,15 @@ def letter(state: int | None, flags: int | None, slept: int | None) -> str | Non
 
 def priorities(batch: Batch) -> dict[str, Sequence[Any]]:
     """lwp_eprio() of <sys/lwp.h>, and the user's own."""
-    rows = zip(batch["l_priority"], batch["l_kpriority"], batch["l_kpribase"], batch["l_inheritedprio"], strict=True)
+    columns = ("l_priority", "l_kpriority", "l_kpribase", "l_inheritedprio", "l_flag")
+    rows = zip(*(batch[name] for name in columns), strict=True)
     found: list[int | None] = []
-    for own, kernel, base, inherited in rows:
+    for own, kernel, base, inherited, flags in rows:
         if own is None:
             found.append(None)
             continue
-        priority = (own >> 1) + (base or 0) if kernel and own < n.PRI_KERNEL else own
+        boosted = kernel and own < n.PRI_KERNEL and not (flags or 0) & n.LW_SYSTEM
+        priority = (own >> 1) + (base or 0) if boosted else own
         found.append(max(inherited or -1, priority))
     return {"priority": found, "usrpri": batch["l_priority"]}
 

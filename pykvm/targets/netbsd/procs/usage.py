@@ -25,9 +25,8 @@ MEMBERS = {
     "sigacts": Member("proc", "proc", ("p_sigacts",)),
     "tracep": Member("proc", "proc", ("p_tracep",)),
     "traceflag": Member("proc", "proc", ("p_traceflag",)),
-    "p_estcpu": Member("proc", "proc", ("p_estcpu",)),
     "p_pctcpu": Member("proc", "proc", ("p_pctcpu",)),
-    "l_estcpu": Member("lwp", "lwp", ("l_estcpu",)),
+    "l_cpticks": Member("lwp", "lwp", ("l_cpticks",)),
     "uticks": Member("proc", "proc", ("p_uticks",)),
     "sticks": Member("proc", "proc", ("p_sticks",)),
     "iticks": Member("proc", "proc", ("p_iticks",)),
@@ -105,13 +104,18 @@ def times(batch: Batch) -> dict[str, Sequence[Any]]:
 
 
 def recent(batch: Batch) -> dict[str, Sequence[Any]]:
-    """The share of the CPU, with that of LWPs that have ended, and the estimate of who stands for the process."""
+    """The share of the CPU, with that of LWPs that have ended; ticks and the estimate of the LWPs that there are."""
     every = [lwp for group in batch["lwps"] for lwp in group]
-    each = iter(batch.read.member(every, "lwp", "l_pctcpu"))
-    shares = [sum(next(each) or 0 for _ in group) for group in batch["lwps"]]
+
+    def sums(name: str) -> list[int]:
+        each = iter(batch.read.member(every, "lwp", name))
+        return [sum(next(each) or 0 for _ in group) for group in batch["lwps"]]
+
+    dead = [stat == SZOMB for stat in batch["realstat"]]
     return {
-        "pctcpu": [(own or 0) + more for own, more in zip(batch["p_pctcpu"], shares, strict=True)],
-        "estcpu": [(own or 0) + (more or 0) for own, more in zip(batch["p_estcpu"], batch["l_estcpu"], strict=True)],
+        "pctcpu": [(own or 0) + more for own, more in zip(batch["p_pctcpu"], sums("l_pctcpu"), strict=True)],
+        "estcpu": [0 if gone else total for gone, total in zip(dead, sums("l_estcpu"), strict=True)],
+        "cpticks": [0 if gone else total for gone, total in zip(dead, sums("l_cpticks"), strict=True)],
     }
 
 
@@ -158,7 +162,8 @@ def rusage(batch: Batch) -> dict[str, Sequence[Any]]:
         lwps = read.member(theirs, "rusage", name, signed=True)
         more = added.get(name, [0] * len(every))
         each = iter([(a or 0) + b for a, b in zip(lwps, more, strict=True)])
-        sums = [(mine or 0) + sum(next(each) for _ in group) for mine, group in zip(own, batch["lwps"], strict=True)]
+        join = max if name == "ru_maxrss" else sum
+        sums = [join([mine or 0, *(next(each) for _ in group)]) for mine, group in zip(own, batch["lwps"], strict=True)]
         found[name] = [0 if gone else value for gone, value in zip(dead, sums, strict=True)]
     children = _at(read, batch["stats"], "pstats", "p_cru")
     total = [0] * len(batch)
@@ -181,7 +186,7 @@ MAKERS = {
     "vsize msize rss tsize_shown dsize_shown ssize_shown": sizes,
     "rssize": rssize,
     "rtime_ns utime_ns stime_ns": times,
-    "pctcpu estcpu": recent,
+    "pctcpu estcpu cpticks": recent,
     "l_rtime_ns": lwp_times,
     "start_ns start_time": started,
     "utime stime": seconds,

@@ -60,10 +60,14 @@ def _state(rows: ThreadBatch) -> dict[str, Sequence[Any]]:
     return {"state": rows["p_stat"], "stat": state.letters(rows, rows["p_stat"])}
 
 
+def _share(rows: ThreadBatch) -> dict[str, Sequence[Any]]:
+    return {"pctcpu": rows["p_pctcpu"]}
+
+
 class ThreadBatch(Batch):
     """Threads: `proc` is the address of each."""
 
-    MAKERS = {**Batch.MAKERS, "state": _state, "stat": _state}
+    MAKERS = {**Batch.MAKERS, "state": _state, "stat": _state, "pctcpu": _share}
 
     @property
     def used_by(self) -> tuple[Sequence[Any], str, str]:

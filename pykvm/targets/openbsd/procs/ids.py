@@ -17,7 +17,11 @@ NGROUPS, NZERO = 16, 20
 
 MEMBERS = {
     "pid": Member("process", "process", ("ps_pid",), signed=True),
-    "ppid": Member("process", "process", ("ps_ppid",), signed=True),
+    "ps_ppid": Member("process", "process", ("ps_ppid",), signed=True),
+    "parent": Member("process", "process", ("ps_pptr",)),
+    "parent_pid": Member("parent", "process", ("ps_pid",), signed=True),
+    "p_xstat": Member("proc", "proc", ("p_xstat",)),
+    "ttyvp": Member("session", "session", ("s_ttyvp",)),
     "cred": Member("process", "process", ("ps_ucred",)),
     "uid": Member("cred", "ucred", ("cr_uid",)),
     "ruid": Member("cred", "ucred", ("cr_ruid",)),
@@ -45,6 +49,12 @@ MEMBERS = {
     "rtableid": Member("process", "process", ("ps_rtableid",)),
     "pledge": Member("process", "process", ("ps_pledge",)),
 }
+
+
+def ppid(batch: Batch) -> dict[str, Sequence[Any]]:
+    """As the process keeps it; in older kernels its parent's number."""
+    rows = zip(batch["ps_ppid"], batch["parent"], batch["parent_pid"], strict=True)
+    return {"ppid": [own if own is not None else 0 if parent == 0 else pid for own, parent, pid in rows]}
 
 
 def sid(batch: Batch) -> dict[str, Sequence[Any]]:
@@ -84,7 +94,7 @@ def terminals(batch: Batch) -> dict[str, Sequence[Any]]:
     return {
         "tdev": batch["t_dev"],
         "tpgid": [None if not group else pgid for group, pgid in zip(batch["t_pgrp"], batch["t_pgid"], strict=True)],
-        "eflag": [EPROC_CTTY if tty else 0 for tty in batch["tty"]],
+        "eflag": [EPROC_CTTY if vnode else 0 for vnode in batch["ttyvp"]],
     }
 
 
@@ -95,8 +105,8 @@ def nice(batch: Batch) -> dict[str, Sequence[Any]]:
 
 def xstat(batch: Batch) -> dict[str, Sequence[Any]]:
     """What wait(2) says or will say."""
-    rows = zip(batch["xexit"], batch["xsig"], strict=True)
-    return {"xstat": [None if code is None or sig is None else code << 8 | sig for code, sig in rows]}
+    rows = zip(batch["xexit"], batch["xsig"], batch["p_xstat"], strict=True)
+    return {"xstat": [older if code is None or sig is None else code << 8 | sig for code, sig, older in rows]}
 
 
 def texts(read: Columns, addrs: Sequence[int | None], name: str, member: str) -> list[bytes | None]:
@@ -115,6 +125,8 @@ def none(batch: Batch) -> dict[str, Sequence[Any]]:
 def names(batch: Batch) -> dict[str, Sequence[Any]]:
     """The names of program and user."""
     comm = texts(batch.read, batch["process"], "process", "ps_comm")
+    if batch.read.field("process", "ps_comm") is None:  # older kernels
+        comm = texts(batch.read, batch["proc"], "proc", "p_comm")
     login = texts(batch.read, batch["session"], "session", "s_login")
     return {
         "raw_comm": comm,
@@ -125,6 +137,7 @@ def names(batch: Batch) -> dict[str, Sequence[Any]]:
 
 
 MAKERS = {
+    "ppid": ppid,
     "sid": sid,
     "groups": groups,
     "tty": terminal,

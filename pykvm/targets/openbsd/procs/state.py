@@ -21,13 +21,13 @@ BEST = (n.SONPROC, n.SRUN, n.SSTOP, n.SSLEEP)
 MEMBERS = {
     "flags": Member("proc", "proc", ("p_flag",)),
     "p_stat": Member("proc", "proc", ("p_stat",)),
-    "runpri": Member("proc", "proc", ("p_runpri",)),
-    "slppri": Member("proc", "proc", ("p_slppri",)),
+    "runpri": Member("proc", "proc", ("p_runpri", "p_priority")),
+    "slppri": Member("proc", "proc", ("p_slppri", "p_priority")),
     "usrpri": Member("proc", "proc", ("p_usrpri",)),
     "addr": Member("proc", "proc", ("p_addr",)),
     "slptime": Member("proc", "proc", ("p_slptime",)),
     "cpticks": Member("proc", "proc", ("p_cpticks",)),
-    "pctcpu": Member("proc", "proc", ("p_pctcpu",)),
+    "p_pctcpu": Member("proc", "proc", ("p_pctcpu",)),
     "estcpu": Member("proc", "proc", ("p_estcpu",)),
     "wchan_raw": Member("proc", "proc", ("p_wchan",)),
     "p_wmesg": Member("proc", "proc", ("p_wmesg",)),
@@ -48,7 +48,7 @@ def states(batch: Batch) -> dict[str, Sequence[Any]]:
     found: list[int | None] = []
     for group, flags in zip(batch["tds"], batch["psflags"], strict=True):
         of_threads = [next(each) for _ in group]
-        best = next((state for state in BEST if state in of_threads), of_threads[0] if of_threads else None)
+        best = next((state for state in BEST if state in of_threads), n.SIDL if of_threads else None)
         found.append(n.SDEAD if (flags or 0) & n.PS_ZOMBIE else best)
     return {"state": found, "stat": letters(batch, found)}
 
@@ -74,9 +74,15 @@ def letter(state: int | None, flags: int | None, slept: int | None) -> str | Non
 
 
 def priorities(batch: Batch) -> dict[str, Sequence[Any]]:
-    """Of who sleeps that which it will be woken with, of others that of its queue."""
+    """Of who sleeps that which it will be woken with, of who waits for a CPU that of its queue."""
     rows = zip(batch["p_stat"], batch["slppri"], batch["runpri"], batch["usrpri"], strict=True)
-    return {"priority": [slp if stat == n.SSLEEP else usr for stat, slp, run, usr in rows]}
+    return {"priority": [{n.SSLEEP: slp, n.SRUN: run}.get(stat or 0, usr) for stat, slp, run, usr in rows]}
+
+
+def share(batch: Batch) -> dict[str, Sequence[Any]]:
+    """The share of the CPU of all threads."""
+    each = iter(batch.read.member([thread for group in batch["tds"] for thread in group], "proc", "p_pctcpu"))
+    return {"pctcpu": [sum(next(each) or 0 for _ in group) for group in batch["tds"]]}
 
 
 def waits(batch: Batch) -> dict[str, Sequence[Any]]:
@@ -106,6 +112,7 @@ def thread_names(batch: Batch) -> dict[str, Sequence[Any]]:
 MAKERS = {
     "state stat": states,
     "priority": priorities,
+    "pctcpu": share,
     "wchan raw_wmesg wmesg": waits,
     "siglist": signals,
     "raw_name tid": thread_names,

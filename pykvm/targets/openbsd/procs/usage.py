@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pykvm.targets.openbsd.procs.batch import Batch
 
 NANO, MICRO = 10**9, 10**6
+EPOCH = 10**9  # seconds: no system has been up for so long, and none of these ran before 2001
 
 MEMBERS = {
     "fd": Member("process", "process", ("ps_fd",)),
@@ -82,7 +83,11 @@ def started(batch: Batch) -> dict[str, Sequence[Any]]:
     """When it began: the kernel keeps the uptime then."""
     boot = batch.target.boot_ns(batch.parts)
     rows = zip(batch["start_sec"], batch["start_nsec"], batch["dead"], strict=True)
-    found = [None if boot is None or s is None or n is None or d else boot + s * NANO + n for s, n, d in rows]
+    # Up to 6.1 or so it is the time of day already.
+    found = [
+        None if boot is None or s is None or n is None or d else (boot if s < EPOCH else 0) + s * NANO + n
+        for s, n, d in rows
+    ]
     return {"start_ns": found, "start_time": [None if t is None else t / NANO for t in found]}
 
 
