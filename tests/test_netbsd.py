@@ -21,6 +21,7 @@ from bsd_truth import (
     newest_first,
     nm_list,
 )
+from pykvm_fixtures.__main__ import main
 from pykvm_fixtures.bsd import MACHINES, BsdDump
 
 import pykvm
@@ -333,3 +334,13 @@ def test_no_types(netbsd_dump_factory: Any) -> None:
         for ask in (kd.processes, kd.files):
             with pytest.raises(pykvm.KvmError, match=r"pykvm layout"):
                 ask()
+
+
+def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """python -m pykvm_fixtures netbsd."""
+    assert main(["netbsd", str(tmp_path), "--machine", "i386-pae", "--sparse", "--processes", "3"]) == 0
+    assert capsys.readouterr().out == f"core {tmp_path / 'core'}\nkernel {tmp_path / 'kernel'}\n"
+    with pykvm.Kvm(tmp_path / "core", tmp_path / "kernel") as kd:
+        assert len(kd.processes()) == 13
+    with pytest.raises(SystemExit):
+        main(["netbsd", str(tmp_path), "--machine", "riscv64"])

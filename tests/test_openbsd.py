@@ -21,6 +21,7 @@ from bsd_truth import (
     newest_first,
     nm_list,
 )
+from pykvm_fixtures.__main__ import main
 from pykvm_fixtures.bsd import MACHINES, BsdDump
 
 import pykvm
@@ -297,3 +298,12 @@ def test_no_types(openbsd_dump_factory: Any) -> None:
         for ask in (kd.processes, kd.files):
             with pytest.raises(pykvm.KvmError, match=r"pykvm layout"):
                 ask()
+
+
+def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """python -m pykvm_fixtures openbsd."""
+    assert main(["openbsd", str(tmp_path), "--container", "device", "--compress-kernel", "gz"]) == 0
+    core, kernel, offset = (line.split()[1] for line in capsys.readouterr().out.splitlines())
+    with pykvm.Kvm(Path(core), Path(kernel)) as kd:
+        assert pykvm.kvm_dump_mkheader(kd, int(offset)) > 0
+        assert len(kd.processes(pykvm.KERN_PROC_KTHREAD)) == 12
