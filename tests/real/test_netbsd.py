@@ -240,3 +240,28 @@ def test_over_another_library(real: Any) -> None:
         total = lib.kvm_dump_header(native, lambda cookie, data: parts.append(data) is None, None, 7)
         assert total == len(b"".join(parts)) == kd.image.header.dump_off
     lib.kvm_close(native)
+
+
+def test_lists_of_few_names(real: Any, tmp_path: Path) -> None:
+    """Memory says whose it is; where nothing does, that is the error."""
+    core, kernel = real("netbsd/netbsd-amd64-full.core"), real("netbsd/netbsd-amd64.kernel")
+    with pykvm.Kvm(core, kernel) as kd:
+        chosen = {name: kd.symbol(name) for name in ("allproc", "averunnable", "version")}
+    few = tmp_path / "few"
+    few.write_text("".join(f"{value:016x} B {name}\n" for name, value in chosen.items()))
+    with pykvm.Kvm(core, few) as kd:
+        assert (kd.info.system, kd.info.release) == ("NetBSD", "7.99.10")
+    few.write_text("".join(f"{value:016x} B {name}\n" for name, value in chosen.items() if name != "version"))
+    with pytest.raises(pykvm.KvmError, match=f"{few}: of which system the dump is cannot be told"):
+        pykvm.Kvm(core, few)
+
+
+def test_a_list_that_was_cut(real: Any, tmp_path: Path) -> None:
+    """The kernel counts its processes."""
+    copy = tmp_path / "core"
+    copy.write_bytes(real("netbsd/netbsd-amd64-full.core").read_bytes())
+    with pykvm.Kvm(copy, real("netbsd/netbsd-amd64.kernel"), writable=True) as kd:
+        second = kd.processes()[1].paddr
+        kd.write(second, bytes(8))  # p_list.le_next
+        with pytest.raises(pykvm.FormatError, match="3 processes on the kernel's lists, where nprocs is 13"):
+            kd.processes()

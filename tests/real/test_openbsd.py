@@ -196,3 +196,15 @@ def test_without_names(real: Any) -> None:
     kernel: Path = real("openbsd/bsd-5.1-ramdisk.gz")
     with pytest.raises(pykvm.KvmError, match="PTDpaddr"):
         pykvm.Kvm(real("openbsd/openbsd51-i386.core"), kernel)
+
+
+def test_old_raw_memory(real: Any, facts: dict[str, Any], tmp_path: Path) -> None:
+    """As it is behind the header, with a list of few names; and with those that do not say whose kernel it is."""
+    ram, few = tmp_path / "ram", tmp_path / "few"
+    ram.write_bytes(real("openbsd/openbsd51-i386.core").read_bytes()[facts["dump_off"] :])
+    names = real("openbsd/openbsd51-i386.symbols.txt")
+    few.write_text("".join(line for line in names.read_text().splitlines(True) if not line.endswith(" version\n")))
+    for kernel in (names, few):
+        with pykvm.Kvm(ram, kernel) as kd:
+            assert kd.info.system == "OpenBSD"
+            assert [p.comm for p in kd.processes()] == [comm for _, _, comm in facts["allproc"]]

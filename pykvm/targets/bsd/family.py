@@ -66,7 +66,7 @@ class Bsd(Target):
         system = here.partition(" ")[0]
         make = {"NetBSD": netbsd.target, "OpenBSD": openbsd.target}.get(system)
         if make is not None and system != self.system:
-            found = make(parts.image, parts.symbols)
+            found = make(parts.image, parts.symbols, self.machine)
             if found is not None:
                 found.translation(parts.image, parts.symbols)
                 return found

@@ -19,4 +19,6 @@ def probe(image: Image, symbols: Symbols | None) -> Target | None:
     from pykvm.targets.mirbsd.platform import PLATFORMS
 
     machine = image.machine or (symbols.machine if symbols is not None else None)
+    if machine is None and symbols is not None and symbols.loose("PTDpaddr") is not None:
+        machine = "i386"  # of memory without a header and a list of names: sparc has no such variable
     return MirBSD(PLATFORMS[machine]) if machine in PLATFORMS else None

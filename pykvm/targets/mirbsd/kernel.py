@@ -55,7 +55,7 @@ class MirBSD(Target):
         """OpenBSD, if the version text is its: with few names its dumps look alike, and are translated alike."""
         if not any((self._string(parts, name, 256) or "").startswith("OpenBSD") for name in ("version", "ostype")):
             return self
-        found = openbsd.target(parts.image, parts.symbols)
+        found = openbsd.target(parts.image, parts.symbols, self.machine)
         if found is None:
             return self
         found.translation(parts.image, parts.symbols)

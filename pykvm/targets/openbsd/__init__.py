@@ -31,11 +31,11 @@ def probe(image: Image, symbols: Symbols | None) -> Target | None:
     return found
 
 
-def target(image: Image, symbols: Symbols) -> OpenBSD | None:
-    """The target of a machine; None if OpenBSD is not known there."""
+def target(image: Image, symbols: Symbols, known: str | None = None) -> OpenBSD | None:
+    """The target of a machine; None if OpenBSD is not known there. known: what is known of it otherwise."""
     from pykvm.targets.bsd.machines import machine_of  # not before: a start costs milliseconds
     from pykvm.targets.openbsd.kernel import OpenBSD
     from pykvm.targets.openbsd.platform import MACHINES
 
-    machine = MACHINES.get(machine_of(image, symbols, *OWN) or "")
+    machine = MACHINES.get(known or machine_of(image, symbols, *OWN) or "")
     return OpenBSD(machine) if machine is not None else None
