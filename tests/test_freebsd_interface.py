@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bounds import SLOW
 from elftools.elf.elffile import ELFFile
 from freebsd_maker import kernel as small_kernel
 from freebsd_maker import minidump
@@ -217,7 +218,7 @@ def test_a_table_used_again(tmp_path: Path) -> None:
     assert pykvm.kvm_walk_pages(kd, lambda page, closure: shown.append(page) or 1) == 0  # type: ignore[func-returns-value]
     assert kvm_geterr(kd).endswith("page map: the table at 0x5000 is used again, for 0xfffffe0000200000")
     assert len(shown) == 512
-    assert time.process_time() - start < 1
+    assert time.process_time() - start < 1 * SLOW
 
 
 def test_pages_mapped_all_over(tmp_path: Path) -> None:
@@ -228,7 +229,7 @@ def test_pages_mapped_all_over(tmp_path: Path) -> None:
     with pytest.raises(pykvm.FormatError, match="page map: all pages are mapped more than 4 times over"):
         for _ in kd.pages():
             pass
-    assert time.process_time() - start < 4
+    assert time.process_time() - start < 4 * SLOW
 
 
 def test_tables_and_pages_that_are_not_there(tmp_path: Path) -> None:
@@ -269,7 +270,7 @@ def test_maps_of_zeros_take_no_time(tmp_path: Path) -> None:
     kd = pykvm.Kvm(core, small_kernel(tmp_path / "kernel", {"version": base}, machine="aarch64"))
     start = time.process_time()
     pages = list(kd.pages())
-    assert time.process_time() - start < 2
+    assert time.process_time() - start < 2 * SLOW
     assert pages == [
         (2, 0x40005000, base + (size // 8 - 1 << 12), 0xFFFFA00000005000, 1, at + size, 4096),
         (2, 0x40007000, 0, 0xFFFFA00000007000, 3, at + size + 4096, 4096),

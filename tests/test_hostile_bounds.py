@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bounds import SLOW
 from triage import poke, triage
 
 import pykvm
@@ -28,7 +29,7 @@ def cheap(megabytes: int = 64) -> Iterator[None]:
     start = time.process_time()
     try:
         yield
-        assert time.process_time() - start < 2
+        assert time.process_time() - start < 2 * SLOW
         assert tracemalloc.get_traced_memory()[1] < megabytes << 20
     finally:
         tracemalloc.stop()
@@ -157,7 +158,7 @@ def test_btf_that_holds_itself(kind: int, name: int) -> None:
     start = time.process_time()
     found = BtfTypes(data, "x", 8).struct("a")
     assert len(found.fields) < 1 << 15
-    assert time.process_time() - start < 2
+    assert time.process_time() - start < 2 * SLOW
 
 
 def test_btf_names_are_bounded() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from arena import FORMS, Arena, target, types
+from bounds import SLOW
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pykvm_fixtures.linux import log as writer
@@ -290,7 +291,7 @@ def test_what_a_lie_costs(kind: str) -> None:
     start = time.process_time()
     with contextlib.suppress(pykvm.FormatError):
         log.read(*target(arena, lines))
-    assert time.process_time() - start < 10
+    assert time.process_time() - start < 10 * SLOW
     if kind == "ring":
         with pytest.raises(pykvm.FormatError, match="more lines than any kernel's"):
             log.read(*target(arena, lines))

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bounds import SLOW
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pykvm_fixtures.freebsd import ctf as maker
@@ -521,7 +522,7 @@ def test_cost_of_hostile_types() -> None:
     types = CtfTypes(data, "a kernel", 8)
     assert types["x"].size == 0
     assert "y" not in types
-    assert time.perf_counter() - start < 5
+    assert time.perf_counter() - start < 5 * SLOW
     assert tracemalloc.get_traced_memory()[1] < 140 << 20
     tracemalloc.stop()
 
