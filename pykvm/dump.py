@@ -37,10 +37,7 @@ def kvm_dump_wrtheader(kd: Kvm, fp: IO[bytes], dumpsize: int) -> int:
     """
 
     def put() -> int:
-        header = kd.image.header
-        if not isinstance(header, KcoreHeader):
-            raise KvmError("no valid dump header(s)")
-        data = savecore.file_header(header, dumpsize & 0xFFFFFFFF)
+        data = _file_header(kd, dumpsize)
         try:
             fp.write(data)
         except OSError as e:
@@ -56,10 +53,7 @@ def kvm_dump_header(kd: Kvm, write_buf: Callable[[Any, bytes], bool], cookie: An
     """
 
     def put() -> int:
-        header = kd.image.header
-        if not isinstance(header, KcoreHeader):
-            raise KvmError("no valid dump header(s)")
-        data = savecore.file_header(header, dumpsize & 0xFFFFFFFF)
+        data = _file_header(kd, dumpsize)
         if not write_buf(cookie, data):
             raise KvmError("kvm_dump_header: the header was not taken")
         return len(data)
@@ -86,6 +80,14 @@ def kvm_dump_inval(kd: Kvm) -> int:
         return 0
 
     return _attempt(kd, clear)
+
+
+def _file_header(kd: Kvm, dumpsize: int) -> bytes:
+    """What precedes dumpsize bytes of memory in a savecore file."""
+    header = kd.image.header
+    if not isinstance(header, KcoreHeader):
+        raise KvmError("no valid dump header(s)")
+    return savecore.file_header(header, dumpsize & 0xFFFFFFFF)
 
 
 def _attempt(kd: Kvm, call: Callable[[], int]) -> int:

@@ -180,6 +180,15 @@ int kvm_dump_mkheader(kvm_t *kd, int64_t offset)
 	return failed ? -1 : (int)call.count;
 }
 
+/* Leaves the header in call->result, which is the caller's to free. */
+static int dump_header(kvm_t *kd, int dumpsize, pk_call *call)
+{
+	libkvm_blank(call);
+	call->text[0] = "kvm_dump_wrtheader";
+	call->number[0] = dumpsize;
+	return libkvm_ask(kd, PK_CALL_DUMP, call);
+}
+
 int kvm_dump_wrtheader(kvm_t *kd, FILE *fp, int dumpsize)
 {
 	pk_call call;
@@ -189,10 +198,7 @@ int kvm_dump_wrtheader(kvm_t *kd, FILE *fp, int dumpsize)
 		libkvm_refuse(kd, "kvm_dump_wrtheader");
 		return -1;
 	}
-	libkvm_blank(&call);
-	call.text[0] = "kvm_dump_wrtheader";
-	call.number[0] = dumpsize;
-	if (libkvm_ask(kd, PK_CALL_DUMP, &call) != 0)
+	if (dump_header(kd, dumpsize, &call) != 0)
 		return -1;
 	if (fwrite(call.result, 1, call.result_size, fp) == call.result_size)
 		written = (int)call.result_size;
@@ -211,10 +217,7 @@ int kvm_dump_header(kvm_t *kd, bool (*write_buf)(void *, const void *, size_t), 
 		libkvm_refuse(kd, "kvm_dump_header");
 		return -1;
 	}
-	libkvm_blank(&call);
-	call.text[0] = "kvm_dump_wrtheader";
-	call.number[0] = dumpsize;
-	if (libkvm_ask(kd, PK_CALL_DUMP, &call) != 0)
+	if (dump_header(kd, dumpsize, &call) != 0)
 		return -1;
 	if (write_buf(cookie, call.result, call.result_size))
 		written = (int)call.result_size;

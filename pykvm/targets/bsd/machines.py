@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from pykvm.errors import FormatError, KvmError
 from pykvm.images.base import Image
+from pykvm.images.savecore import KcoreHeader
 from pykvm.machines import i386, mmu, x86_64
 from pykvm.machines.mmu import Level, Root, Translation
 from pykvm.memory import Memory
@@ -116,6 +117,12 @@ def plain_i386(root: int) -> Tables:
 def pae_i386(root: int) -> Tables:
     """With PAE."""
     return Tables(PAE_LEVELS, root & PAE_ROOT, i386.VA_MASK)
+
+
+def cpu(image: Image) -> object:
+    """What the cpu_kcore_hdr of a savecore dump says (images/kcore_cpu.py); None of an image without one."""
+    header = image.header
+    return header.cpu if isinstance(header, KcoreHeader) else None
 
 
 def word(image: Image, symbols: Symbols, name: str, base: int, size: int) -> int | None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from pykvm.errors import FormatError
 from pykvm.images import kcore_cpu
 from pykvm.images.base import Image
-from pykvm.images.savecore import KcoreHeader
 from pykvm.machines import aarch64
 from pykvm.symbols.base import Symbols
 from pykvm.targets.bsd import machines
@@ -17,11 +16,10 @@ from pykvm.targets.bsd.machines import Machine, Tables
 
 I386_KERNBASE = 0xC0000000
 GRANULES = {0b10: 4096, 0b01: 16384, 0b11: 65536}  # TCR_EL1.TG1
-CR4_PAE = 0x20
 
 
 def _amd64(image: Image, symbols: Symbols) -> Tables | None:
-    cpu = _cpu(image)
+    cpu = machines.cpu(image)
     if isinstance(cpu, kcore_cpu.Tables):
         return machines.amd64(cpu.root)
     root = machines.word(image, symbols, "PDPpaddr", machines.AMD64_TEXT, 8)
@@ -36,7 +34,7 @@ def _proven(tables: Tables, image: Image, symbols: Symbols, base: int) -> Tables
 
 
 def _i386(image: Image, symbols: Symbols) -> Tables | None:
-    cpu = _cpu(image)
+    cpu = machines.cpu(image)
     if isinstance(cpu, kcore_cpu.Tables):
         pae = cpu.root & kcore_cpu.PDP_PAE
         return machines.pae_i386(cpu.root) if pae else machines.plain_i386(cpu.root)
@@ -56,7 +54,7 @@ def _i386(image: Image, symbols: Symbols) -> Tables | None:
 
 
 def _aarch64(image: Image, symbols: Symbols) -> Tables | None:
-    cpu = _cpu(image)
+    cpu = machines.cpu(image)
     if isinstance(cpu, kcore_cpu.OpenbsdStatic):
         raise FormatError(f"{image.path}: cpu_kcore_hdr: {cpu.base:#x} is no TCR_EL1: the header is OpenBSD's")
     if not isinstance(cpu, kcore_cpu.NetbsdArm):
@@ -67,11 +65,6 @@ def _aarch64(image: Image, symbols: Symbols) -> Tables | None:
         raise FormatError(f"{image.path}: cpu_kcore_hdr: TCR_EL1 is {cpu.tcr:#x}: TG1 and T1SZ make no sense")
     root = cpu.ttbr & 0x0000FFFFFFFFFFC0  # a table that fills no page may begin within one
     return Tables(aarch64.levels(page_size, bits), root, aarch64.VA_MASK)
-
-
-def _cpu(image: Image) -> object:
-    header = image.header
-    return header.cpu if isinstance(header, KcoreHeader) else None
 
 
 MACHINES = {

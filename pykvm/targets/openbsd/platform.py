@@ -12,7 +12,6 @@ from dataclasses import replace
 from pykvm.errors import FormatError, KvmError
 from pykvm.images import kcore_cpu
 from pykvm.images.base import Image
-from pykvm.images.savecore import KcoreHeader
 from pykvm.machines import aarch64, i386, riscv64, x86_64
 from pykvm.machines.mmu import Level, Root
 from pykvm.symbols.base import Symbols
@@ -25,7 +24,7 @@ PMAP = 256  # bytes of a struct pmap that are looked through
 
 
 def _amd64(image: Image, symbols: Symbols) -> Tables | None:
-    cpu = _cpu(image)
+    cpu = machines.cpu(image)
     if isinstance(cpu, kcore_cpu.Tables):
         return machines.amd64(cpu.root)
     candidates = [cpu.cr3 & x86_64.FRAME for cpu in image.cpus]  # a process's, whose upper half is the kernel's
@@ -68,7 +67,7 @@ def _static(levels: tuple[Level, ...]) -> Finder:
     """arm64 and riscv64: the kernel's image lies linearly, the rest is found by a table for addresses of 39 bits."""
 
     def find(image: Image, symbols: Symbols) -> Tables | None:
-        cpu = _cpu(image)
+        cpu = machines.cpu(image)
         if isinstance(cpu, kcore_cpu.NetbsdArm):
             raise FormatError(f"{image.path}: cpu_kcore_hdr: {cpu.tcr:#x} is no KERNEL_BASE: the header is NetBSD's")
         if not isinstance(cpu, kcore_cpu.OpenbsdStatic):
@@ -88,11 +87,6 @@ def _frame(value: int) -> int:
 def _satp(value: int) -> int:
     """The physical address in the register satp: the page's number in its low 44 bits."""
     return (value & (1 << 44) - 1) << 12
-
-
-def _cpu(image: Image) -> object:
-    header = image.header
-    return header.cpu if isinstance(header, KcoreHeader) else None
 
 
 MACHINES = {

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from pykvm.records import text
+from pykvm.targets.bsd.usage import children_ns
 from pykvm.targets.common import kinfo2
 from pykvm.targets.common.columns import Columns, Member
 from pykvm.targets.netbsd.procs.numbers import SZOMB
@@ -13,7 +14,7 @@ from pykvm.targets.netbsd.procs.numbers import SZOMB
 if TYPE_CHECKING:
     from pykvm.targets.netbsd.procs.batch import Batch
 
-MICRO, NANO = 10**6, 10**9
+NANO = 10**9
 EMUL = 15  # bytes of an emulation's name
 
 MEMBERS = {
@@ -166,12 +167,7 @@ def rusage(batch: Batch) -> dict[str, Sequence[Any]]:
         sums = [join([mine or 0, *(next(each) for _ in group)]) for mine, group in zip(own, batch["lwps"], strict=True)]
         found[name] = [0 if gone else value for gone, value in zip(dead, sums, strict=True)]
     children = _at(read, batch["stats"], "pstats", "p_cru")
-    total = [0] * len(batch)
-    for name in ("ru_utime", "ru_stime"):
-        seconds = read.member(children, "rusage", f"{name}.tv_sec", signed=True)
-        micro = read.member(children, "rusage", f"{name}.tv_usec", signed=True)
-        total = [t + ((s or 0) * MICRO + (u or 0)) * 1000 for t, s, u in zip(total, seconds, micro, strict=True)]
-    found["ctime_ns"] = [0 if gone else t for gone, t in zip(dead, total, strict=True)]
+    found["ctime_ns"] = children_ns(read, children, dead)
     return found
 
 

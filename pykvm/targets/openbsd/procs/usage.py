@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from pykvm.targets.bsd.usage import children_ns
 from pykvm.targets.bsd.variables import number
 from pykvm.targets.common import kinfo2
 from pykvm.targets.common.columns import Columns, Member
@@ -13,7 +14,7 @@ from pykvm.targets.openbsd.procs.numbers import PS_ZOMBIE, RLIMIT_RSS
 if TYPE_CHECKING:
     from pykvm.targets.openbsd.procs.batch import Batch
 
-NANO, MICRO = 10**9, 10**6
+NANO = 10**9
 EPOCH = 10**9  # seconds: no system has been up for so long, and none of these ran before 2001
 
 MEMBERS = {
@@ -100,12 +101,7 @@ def rusage(batch: Batch) -> dict[str, Sequence[Any]]:
         column = read.member(at, "rusage", name, signed=True)
         found[name] = [0 if d else value for d, value in zip(gone, column, strict=True)]
     children = _at(read, batch["process"], "process", "ps_cru")
-    total = [0] * len(batch)
-    for name in ("ru_utime", "ru_stime"):
-        seconds = read.member(children, "rusage", f"{name}.tv_sec", signed=True)
-        micro = read.member(children, "rusage", f"{name}.tv_usec", signed=True)
-        total = [t + ((s or 0) * MICRO + (u or 0)) * 1000 for t, s, u in zip(total, seconds, micro, strict=True)]
-    found["ctime_ns"] = [0 if d else t for d, t in zip(gone, total, strict=True)]
+    found["ctime_ns"] = children_ns(read, children, gone)
     return found
 
 
