@@ -1,34 +1,82 @@
 """kvm(3) for Python: kernel memory images of any kernel, from any host."""
 
-from pykvm import errors
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from pykvm.constants import *  # noqa: F403
-from pykvm.cptime import kvm_getcptime
-from pykvm.dump import kvm_dump_header, kvm_dump_inval, kvm_dump_mkheader, kvm_dump_wrtheader
-from pykvm.errors import AddressError, FormatError, KvmError
-from pykvm.files import kvm_getfiles
-from pykvm.hostlib import native_libkvm
-from pykvm.kerndisp import kvm_kerndisp
-from pykvm.loadavg import kvm_getloadavg
-from pykvm.lwps import kvm_getlwps
-from pykvm.native import kvm_native
-from pykvm.nlist import KvmNlist, Nlist, kvm_nlist, kvm_nlist2
-from pykvm.open import Info, Kvm, kvm_close, kvm_geterr, kvm_getkernelname, kvm_open, kvm_open2, kvm_openfiles
-from pykvm.pages import kvm_walk_pages
-from pykvm.pcpu import (
-    kvm_counter_u64_fetch,
-    kvm_dpcpu_setcpu,
-    kvm_getmaxcpu,
-    kvm_getncpus,
-    kvm_getpcpu,
-    kvm_read_zpcpu,
-)
-from pykvm.procs import kvm_getargv, kvm_getargv2, kvm_getenvv, kvm_getenvv2, kvm_getproc2, kvm_getprocs
-from pykvm.read import kvm_read, kvm_read2, kvm_write
-from pykvm.records import FileRecord, KvmPage, KvmSwap, ProcessRecord
-from pykvm.swapinfo import kvm_getswapinfo
-from pykvm.targets.base import Thread
+
+if TYPE_CHECKING:
+    from pykvm import errors
+    from pykvm.cptime import kvm_getcptime
+    from pykvm.dump import kvm_dump_header, kvm_dump_inval, kvm_dump_mkheader, kvm_dump_wrtheader
+    from pykvm.errors import AddressError, FormatError, KvmError
+    from pykvm.files import kvm_getfiles
+    from pykvm.handle import Kvm
+    from pykvm.hostlib import native_libkvm
+    from pykvm.info import Info
+    from pykvm.kerndisp import kvm_kerndisp
+    from pykvm.loadavg import kvm_getloadavg
+    from pykvm.lwps import kvm_getlwps
+    from pykvm.native import kvm_native
+    from pykvm.nlist import KvmNlist, Nlist, kvm_nlist, kvm_nlist2
+    from pykvm.open import kvm_close, kvm_geterr, kvm_getkernelname, kvm_open, kvm_open2, kvm_openfiles
+    from pykvm.pages import kvm_walk_pages
+    from pykvm.pcpu import (
+        kvm_counter_u64_fetch,
+        kvm_dpcpu_setcpu,
+        kvm_getmaxcpu,
+        kvm_getncpus,
+        kvm_getpcpu,
+        kvm_read_zpcpu,
+    )
+    from pykvm.procs import kvm_getargv, kvm_getargv2, kvm_getenvv, kvm_getenvv2, kvm_getproc2, kvm_getprocs
+    from pykvm.read import kvm_read, kvm_read2, kvm_write
+    from pykvm.records import FileRecord, KvmPage, KvmSwap, ProcessRecord
+    from pykvm.swapinfo import kvm_getswapinfo
+    from pykvm.targets.base import Thread
 
 __version__ = "0.1.0"
+
+# Where the names are: each file is loaded when one of its names is asked for first, so that a program starts as fast
+# as what it uses (for types, the lines above say the same).
+FILES = {
+    "cptime": "kvm_getcptime",
+    "dump": "kvm_dump_header kvm_dump_inval kvm_dump_mkheader kvm_dump_wrtheader",
+    "errors": "AddressError FormatError KvmError",
+    "files": "kvm_getfiles",
+    "handle": "Kvm",
+    "hostlib": "native_libkvm",
+    "info": "Info",
+    "kerndisp": "kvm_kerndisp",
+    "loadavg": "kvm_getloadavg",
+    "lwps": "kvm_getlwps",
+    "native": "kvm_native",
+    "nlist": "KvmNlist Nlist kvm_nlist kvm_nlist2",
+    "open": "kvm_close kvm_geterr kvm_getkernelname kvm_open kvm_open2 kvm_openfiles",
+    "pages": "kvm_walk_pages",
+    "pcpu": "kvm_counter_u64_fetch kvm_dpcpu_setcpu kvm_getmaxcpu kvm_getncpus kvm_getpcpu kvm_read_zpcpu",
+    "procs": "kvm_getargv kvm_getargv2 kvm_getenvv kvm_getenvv2 kvm_getproc2 kvm_getprocs",
+    "read": "kvm_read kvm_read2 kvm_write",
+    "records": "FileRecord KvmPage KvmSwap ProcessRecord",
+    "swapinfo": "kvm_getswapinfo",
+    "targets.base": "Thread",
+}
+PLACES = {name: file for file, names in FILES.items() for name in names.split()}
+
+
+def __getattr__(name: str) -> object:
+    if name == "errors":
+        return import_module("pykvm.errors")
+    if name not in PLACES:
+        raise AttributeError(f"module 'pykvm' has no attribute {name!r}")
+    found: object = getattr(import_module(f"pykvm.{PLACES[name]}"), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *PLACES})
+
 
 # One by one: a type checker takes no others for exported.
 __all__ = [

@@ -53,10 +53,15 @@ class Asking(Memory):
             raise KvmError(self.unreadable)
         return target
 
-    def processes(self, op: int = KERN_PROC_KTHREAD, arg: int = 0) -> list[ProcessRecord]:
-        """The processes that op (a KERN_PROC_*) and arg select, as kvm_getprocs(3) gives them."""
+    def processes(self, op: int = KERN_PROC_KTHREAD, arg: int = 0, *, argv: bool = False) -> list[ProcessRecord]:
+        """The processes that op (a KERN_PROC_*) and arg select, as kvm_getprocs(3) gives them.
+
+        argv: kd.argv() will be asked of them, of which it may then say what it was when the list was made: of a
+        system that runs, to read all at once takes half the time.
+        """
         with Recorded(self):
-            return self._ready().getprocs(self.parts, op, arg)
+            target = self._ready()
+            return (target.with_argv if argv else target.getprocs)(self.parts, op, arg)
 
     def threads(self, p: ProcessRecord) -> list[Thread]:
         """The threads of a process."""

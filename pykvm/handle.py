@@ -1,36 +1,31 @@
-"""The handle: picks the image, the symbols and the target, owns the files and the message of the last error."""
+"""The handle: owns the files, what they are, and the message of the last error."""
 
 from __future__ import annotations
 
 import os
-import stat
 import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
-from types import TracebackType
+from types import ModuleType, TracebackType
+from typing import TYPE_CHECKING
 
-from pykvm import images, symbols, targets
 from pykvm.asking import Asking, Recorded
 from pykvm.constants import KVM_NO_FILES
-from pykvm.errors import CLOSED, FormatError, KvmError
-from pykvm.images import kcore
-from pykvm.images.base import Image
-from pykvm.images.held import Extents
-from pykvm.images.hostfile import MAXPATHLEN, HostFile, Path
-from pykvm.info import Info
-from pykvm.machines.mmu import Translation
-from pykvm.symbols.base import Symbols
-from pykvm.symbols.resolver import Resolver
-from pykvm.targets import live
-from pykvm.targets.base import Parts, SwapDevice, Target
-from pykvm.types import layout as layouts
-from pykvm.types.layout import Types
+from pykvm.errors import CLOSED, KvmError
+
+if TYPE_CHECKING:
+    from pykvm.images.base import Image
+    from pykvm.images.hostfile import HostFile
+    from pykvm.info import Info
+    from pykvm.paths import Path
+    from pykvm.symbols.base import Symbols
+    from pykvm.symbols.resolver import Resolver
+    from pykvm.targets.base import Parts, SwapDevice, Target
+    from pykvm.types.layout import Types
 
 ERRBUF = 2048  # _POSIX2_LINE_MAX: the size of the handle's message and of a caller's errbuf
 PATIENCE = 1.0  # seconds between two looks at where a running kernel's memory lies, when reads fail
-FIRST_SWAP_PAGE = 1  # of all swap space: page 0 is never used
 
 
 class Kvm(Asking):
@@ -93,143 +88,19 @@ class Kvm(Asking):
         flags: int,
         layout: Path | None = None,
     ) -> None:
-        """kvm_openfiles(3): the tests in the original's order."""
+        """kvm_openfiles(3)."""
         try:
             if flags & KVM_NO_FILES:
                 self._no_files = True
-                return
-            if kernel is not None and len(os.fspath(kernel)) >= MAXPATHLEN:
-                raise KvmError("exec file name too long")
-            if flags & ~os.O_ACCMODE:
-                raise KvmError("bad flags arg")
-            if layout is not None:
-                self._layout = layouts.load(layout)
-            self._open_core(core, flags)
-            self._open_kernel(kernel)
-            if swap is not None:
-                self._files.append(file := HostFile(swap))
-                self._swap.append(SwapDevice(file, FIRST_SWAP_PAGE))
-            self._recognise()
+            else:
+                opening().open_files(self, kernel, core, swap, flags, layout)
         except BaseException:
             self._release()
             raise
 
-    def _open_core(self, core: Path | Sequence[Path] | None, flags: int) -> None:
-        if core is None or kcore.is_running(core):
-            self._files, self._image = kcore.open_running(flags)
-            return
-        paths = [core] if isinstance(core, (str, bytes, os.PathLike)) else list(core)
-        if not paths:
-            raise KvmError("an empty list of core files")
-        for path in paths:
-            file = HostFile(path, flags)
-            self._files.append(file)
-            file.runs = self._runs
-            if stat.S_ISCHR(file.mode):
-                raise KvmError(f"{file.path}: not physical memory device")
-        if self._files[0].readable:
-            self._image = images.recognise(self._files)
-            if self._zero_excluded:
-                self._image.zero_excluded()
-        else:
-            # Without read permission there is no header to be seen: as in the original, reads say so.
-            self._image = Image("raw", self._files, Extents(()))
-
-    def _open_kernel(self, kernel: Path | None) -> None:
-        if kernel is None:
-            return
-        self._kernel = HostFile(kernel)
-        self._files.append(self._kernel)
-        try:
-            self._symbols = symbols.recognise(self._kernel)
-        except FormatError as e:
-            raise FormatError(f"bad namelist: {e}") from e
-        if self._symbols is not None:
-            self._symbols.resolver = self._resolver
-
-    def _recognise(self) -> None:
-        """Find the target and begin to translate."""
-        image = self.image
-        headless = image.format == "raw"
-        if headless and self._kernel is None and self._resolver is None:
-            file = image.files[0]
-            if image.flaw or not (file.size or stat.S_ISCHR(file.mode)):
-                raise FormatError(_no_header(image) if image.flaw else f"no valid dump header: {file.path} is empty")
-        if self._kernel is not None and self._symbols is None:
-            if headless and image.flaw is None:
-                return
-            raise self._no_object(self._kernel)
-        target = targets.recognise(image, self._symbols)
-        if target is not None:
-            self._start(image, target)
-        elif self._symbols is None:
-            raise self._no_names()
-        elif not headless:
-            raise FormatError(
-                f"{image.path}: unsupported architecture: a {image.format} dump of {image.machine}: no kernel known to "
-                "pykvm"
-            )
-        else:
-            self.symbol = self._symbols.getter(self._missing)
-            self._no_memory = _no_header(image)
-            if self._kernel is not None and not image.flaw:
-                self._no_memory += f" (by the names in {self._kernel.path} it is of no kernel known to pykvm)"
-
-    def _no_object(self, kernel: HostFile) -> KvmError:
-        what = "kernel is not an ELF file: not an object file (ELF or a.out) or list of names"
-        return FormatError(f"bad namelist: {kernel.path}: {what}")
-
-    def _need_memory(self) -> None:
-        """Refuse what MirBSD's library opens silently: files out of which no memory can be read (FreeBSD's rule)."""
-        if self.unreadable is not None:
-            if self._kernel is not None and self._symbols is None:
-                raise self._no_object(self._kernel)
-            flaw = self.image.flaw
-            raise FormatError(_no_header(self.image) if flaw else f"no valid dump header: {self.image.path}")
-
-    def _no_names(self, target: Target | None = None) -> KvmError:
-        banner = target.banner(self.image) if target is not None else None
-        return KvmError(
-            f"{self._files[0].path}: this {self.image.format} dump carries no symbols: "
-            "name the kernel file it is of (kernel, -N)" + (f": {banner}" if banner else "")
-        )
-
-    def _start(self, image: Image, target: Target) -> None:
-        translation = self._translate(image, target)
-        if self._symbols is None:
-            self._symbols = target.own_symbols(self, image)
-            if self._symbols is not None:
-                self._symbols.resolver = self._resolver
-            elif self._resolver is not None:
-                self._symbols = self._resolver.symbols()
-                translation = self._translate(image, target)
-            else:
-                raise self._no_names(target)
-        self.symbol = self._symbols.getter(self._missing)
-        self._parts = Parts(self, image, self._symbols, self._kernel, self._swap, target.prefix)
-        self._target = target
-        if translation is None:
-            self._no_memory = _no_header(image)
-        else:
-            self._target = target = target.settled(self._parts)
-            target.check(self._parts)
-        self._symbols.elsewhere = partial(target.elsewhere, self._parts)
-        if self._layout is not None:
-            target.types.update(self._layout)
-
-    def _translate(self, image: Image, target: Target) -> Translation | None:
-        translation = target.translation(image, self._symbols)
-        self.attach(image, translation, target.byteorder, target.pointer_size)
-        return translation
-
     def adopt(self, image: Image) -> None:
         """Read this image from now on (kvm_dump_mkheader found a dump on the device)."""
-        if self._symbols is None:
-            raise KvmError("bad namelist", soft=True)
-        target = targets.recognise(image, self._symbols)
-        if target is None:
-            raise KvmError(f"{image.path}: a dump of {image.machine}: no kernel known to pykvm")
-        self._start(image, target)
+        opening().adopt(self, image)
 
     def refresh(self) -> None:
         """Of a kernel that runs, read again what is kept: where its memory lies, the names and types of its modules.
@@ -263,7 +134,7 @@ class Kvm(Asking):
             if fresh is None:
                 return False
             self._files.append(fresh.files[0])
-            self._translate(fresh, target)
+            opening().translate(self, fresh, target)
             parts.image = fresh
             target.moved()
             self.moved = True
@@ -359,8 +230,11 @@ class Kvm(Asking):
 
     def _ask_running(self) -> None:
         """Of a handle without files: the kernel that runs here, when it is asked first."""
-        if self._no_files and self._target is None and live.can_tell():
-            self._target, self._parts = live.opened(self)
+        if self._no_files and self._target is None:
+            from pykvm.targets import live
+
+            if live.can_tell():
+                self._target, self._parts = live.opened(self)
 
     @property
     def closed(self) -> bool:
@@ -390,15 +264,17 @@ class Kvm(Asking):
     @property
     def info(self) -> Info:
         """What this is an image of."""
+        from pykvm.info import Info, of_target
+
         with Recorded(self):
             self._ask_running()
             target = self._target
             if self._no_files and target is not None:
-                return _info(target, self.parts, "none", True)
+                return of_target(target, self.parts, "none", True)
             image = self.image
             if target is None:
                 return Info(None, None, None, image.machine, image.byteorder, None, None, image.format, image.live)
-            return _info(target, self.parts, image.format, image.live)
+            return of_target(target, self.parts, image.format, image.live)
 
     # -- the end --------------------------------------------------------------------------------------------
 
@@ -427,14 +303,11 @@ class Kvm(Asking):
         return f"<Kvm {self._image.path if self._image is not None else 'without files'}>"
 
 
-def _info(target: Target, parts: Parts, format: str, live: bool) -> Info:
-    release, version = target.release(parts)
-    sizes = target.pointer_size, target.page_size
-    return Info(target.system, release, version, target.machine, target.byteorder, *sizes, format, live)
+def opening() -> ModuleType:
+    """How files are opened, which takes longer to load than the rest, and not every handle has any."""
+    from pykvm import opening
 
-
-def _no_header(image: Image) -> str:
-    return "no valid dump header" + (f": {image.flaw}" if image.flaw else "")
+    return opening
 
 
 def handle(kd: Kvm) -> Kvm:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pykvm.targets.base import Parts, Target
 
 
 @dataclass(frozen=True)
@@ -18,3 +22,10 @@ class Info:
     page_size: int | None
     format: str
     live: bool
+
+
+def of_target(target: Target, parts: Parts, format: str, live: bool) -> Info:
+    """Of a kernel that was recognised."""
+    release, version = target.release(parts)
+    sizes = target.pointer_size, target.page_size
+    return Info(target.system, release, version, target.machine, target.byteorder, *sizes, format, live)

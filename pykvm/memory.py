@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 from array import array
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pykvm._native.ffi import ffi, lib
+from pykvm._native.ffi import NEAR, ffi, lib, unset
 from pykvm.errors import CLOSED, AddressError, KvmError
-from pykvm.images.base import NEAR, REASONS, Image, unset
-from pykvm.machines.mmu import Translation
+from pykvm.images.reasons import REASONS
+
+if TYPE_CHECKING:
+    from pykvm.images.base import Image
+    from pykvm.machines.mmu import Translation
 
 CHUNK = 16 << 20
 SHORT = 4096  # bytes that are copied into a buffer without letting go of the GIL

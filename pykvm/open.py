@@ -11,12 +11,10 @@ from collections.abc import Callable, Sequence
 from pykvm.asking import Recorded
 from pykvm.constants import KVM_NO_FILES
 from pykvm.errors import CLOSED, KvmError
-from pykvm.handle import ERRBUF, Kvm, handle
-from pykvm.images.hostfile import MAXPATHLEN, Path
-from pykvm.info import Info
-from pykvm.symbols.resolver import Resolver
+from pykvm.handle import ERRBUF, Kvm, handle, opening
+from pykvm.paths import MAXPATHLEN, Path
 
-__all__ = ["Info", "Kvm", "kvm_close", "kvm_geterr", "kvm_open", "kvm_open2", "kvm_openfiles"]
+__all__ = ["Kvm", "kvm_close", "kvm_geterr", "kvm_open", "kvm_open2", "kvm_openfiles"]
 
 
 def kvm_openfiles(
@@ -72,7 +70,10 @@ def kvm_open2(
     if resolver is not None and not callable(resolver):
         raise TypeError("resolver must be callable or None")
     kd = _prepared(execfile, None, flags, errbuf)
-    kd._resolver = Resolver(resolver) if resolver is not None else None
+    if resolver is not None:
+        from pykvm.symbols.resolver import Resolver
+
+        kd._resolver = Resolver(resolver)
 
     def begin() -> None:
         if _freebsd_refuses(execfile, corefile, flags):
@@ -80,7 +81,7 @@ def kvm_open2(
             kd.no_files_why = ": a handle on /dev/null has no memory"
         else:
             kd._open(execfile, corefile, None, flags)
-            kd._need_memory()
+            opening().need_memory(kd)
 
     return _opened(_attempt(kd, begin), errbuf)
 

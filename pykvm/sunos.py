@@ -27,8 +27,8 @@ from pykvm._native.ffi import ffi, lib
 from pykvm.constants import KERN_PROC_KTHREAD, KVM_NO_FILES
 from pykvm.errors import CLOSED, KvmError
 from pykvm.handle import Kvm, handle
-from pykvm.images.hostfile import Path
 from pykvm.nlist import Nlist, kvm_nlist
+from pykvm.paths import Path
 from pykvm.procs import attempt
 from pykvm.read import kvm_write
 from pykvm.records import ProcessRecord

@@ -11,12 +11,12 @@ from cffi import FFI
 HERE = Path(__file__).resolve().parent
 DECLS = (
     "fault", "image", "pages", "minidump", "mmu", "space", "symtab", "kallsyms", "ksymtab", "nmlist", "btf", "ctf",
-    "find", "lzw", "capi",
+    "find", "lzw", "dirfiles", "capi",
 )  # fmt: skip
 SOURCES = (
     "image", "extents", "snapshot", "pages", "minidump", "bitmap", "pagecache", "parallel", "codec", "lzo", "lzw",
     "find", "mmu", "pmeg", "hashed", "space", "words", "list", "symtab", "kallsyms", "ksymtab", "nmlist", "names",
-    "btf", "ctf",
+    "btf", "ctf", "dirfiles",
 )  # fmt: skip
 
 

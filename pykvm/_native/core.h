@@ -12,6 +12,7 @@
 
 #include "decl/btf.h"
 #include "decl/ctf.h"
+#include "decl/dirfiles.h"
 #include "decl/fault.h"
 #include "decl/find.h"
 #include "decl/image.h"

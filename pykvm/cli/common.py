@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
-from datetime import datetime, timezone
-from typing import Any
+import time
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 from pykvm.constants import KVM_NO_FILES
 from pykvm.errors import KvmError
 from pykvm.handle import ERRBUF, Kvm
 from pykvm.open import kvm_openfiles
+
+if TYPE_CHECKING:
+    import argparse
 
 
 def kernel_flags(parser: argparse.ArgumentParser) -> None:
@@ -82,20 +84,28 @@ def open_any(arguments: argparse.Namespace) -> Kvm:
 
 def put_json(value: Any) -> None:
     """One JSON document; bytes and undecodable names as text with surrogates escaped."""
+    import json
+
     print(json.dumps(value, indent=1, default=_plain))
 
 
 def put(line: str, limit: int | None = None) -> None:
     """A line of text, of whatever bytes the target's names had, cut at `limit` columns; control characters do not
     reach the terminal."""
-    clean = line
-    if not line.isprintable():
-        clean = "".join(c if c.isprintable() or c == "\t" or _undecoded(c) else _escape(c) for c in line)
-    raw = clean[:limit].encode("utf-8", "surrogateescape") + b"\n"
-    if sys.stdout.isatty():
-        raw = raw.decode("utf-8", "replace").encode()
+    put_lines((line,), limit)
+
+
+def put_lines(lines: Iterable[str], limit: int | None = None) -> None:
+    """As put(), of many."""
+    terminal = sys.stdout.isatty()
     sys.stdout.flush()
-    sys.stdout.buffer.write(raw)
+    write = sys.stdout.buffer.write
+    for line in lines:
+        clean = line
+        if not line.isprintable():
+            clean = "".join(c if c.isprintable() or c == "\t" or _undecoded(c) else _escape(c) for c in line)
+        raw = clean[:limit].encode("utf-8", "surrogateescape") + b"\n"
+        write(raw.decode("utf-8", "replace").encode() if terminal else raw)
 
 
 def _escape(c: str) -> str:
@@ -115,6 +125,6 @@ def _plain(value: Any) -> Any:
 def day(seconds: float) -> str:
     """Seconds since 1970 as a date, UTC."""
     try:
-        return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC")
+        return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(seconds))
     except (OverflowError, ValueError, OSError):
         return f"{seconds} s after 1970"

@@ -8,7 +8,6 @@ from pathlib import Path
 from pykvm.cli.common import put
 from pykvm.errors import KvmError
 
-HELP = "what a compiler needs for C programs with <kvm.h>: cc prog.c $(pykvm config --cflags --libs)"
 PACKAGE = Path(__file__).resolve().parent.parent
 
 

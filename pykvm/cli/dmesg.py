@@ -12,7 +12,6 @@ from pykvm.errors import KvmError
 from pykvm.handle import Kvm
 from pykvm.targets.base import Message
 
-HELP = "the kernel's message buffer"
 # syslog(3)
 FACILITIES = "kern user mail daemon auth syslog lpr news uucp cron authpriv ftp".split()
 LEVELS = "emerg alert crit err warn notice info debug".split()

@@ -12,8 +12,6 @@ from pykvm.cli.common import day, json_flag, kernel_flags, open_kernel, put, put
 from pykvm.errors import KvmError
 from pykvm.handle import Kvm
 
-HELP = "what a dump is: which kernel, when, how much memory, why it died"
-
 
 def setup(parser: argparse.ArgumentParser) -> None:
     """The flags."""

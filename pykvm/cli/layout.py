@@ -7,8 +7,6 @@ import json
 
 from pykvm.types import kernel_types
 
-HELP = "structure layouts from a kernel's type information, as a file for --layout"
-
 
 def setup(parser: argparse.ArgumentParser) -> None:
     """The flags."""

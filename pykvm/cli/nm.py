@@ -8,8 +8,6 @@ from pykvm.cli.common import json_flag, kernel_flags, open_any, put, put_json
 from pykvm.errors import KvmError
 from pykvm.symbols.base import Symbol
 
-HELP = "symbols: the addresses of names, or all of them"
-
 
 def setup(parser: argparse.ArgumentParser) -> None:
     """The flags."""

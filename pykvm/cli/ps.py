@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import argparse
-import shutil
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pykvm.cli.common import day, json_flag, kernel_flags, open_live, put, put_json
+from pykvm.cli.common import day, json_flag, kernel_flags, open_live, put_json, put_lines
+from pykvm.cli.terminal import columns
 from pykvm.constants import KERN_PROC_KTHREAD
 from pykvm.errors import KvmError
 from pykvm.handle import Kvm
 from pykvm.records import PROCESS_NAMES, ProcessRecord, text
 from pykvm.targets.base import Thread
 
-HELP = "processes, as ps(1) shows them"
+if TYPE_CHECKING:
+    import argparse
 
 
 class Row:
@@ -154,7 +154,7 @@ def run(arguments: argparse.Namespace) -> None:
     wanted = {name: numbers(name, getattr(arguments, name)) for name in FILTERS}
     with open_live(arguments) as kd:
         kd.message = ""
-        everyone = kd.processes(KERN_PROC_KTHREAD)
+        everyone = kd.processes(KERN_PROC_KTHREAD, argv=arguments.json or COLUMNS["command"] in chosen)
         warning = kd.message  # of a list that is damaged, while another one is whole
         rows = [row for p in everyone if matches(p, wanted) for row in rows_of(kd, p, arguments.threads)]
         if arguments.json:
@@ -232,21 +232,18 @@ def width(wide: int) -> int | None:
     """Columns to show: a terminal's width unless -w; what goes to a file or pipe is not cut."""
     if wide:
         return WIDE if wide == 1 else None
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    return columns() if sys.stdout.isatty() else None
 
 
 def table(columns: Sequence[Column], rows: Sequence[Row], limit: int | None) -> None:
     """Aligned columns, the last one as long as it is, lines cut at `limit`."""
-    lines = [[c.title for c in columns]]
-    for row in rows:
-        values = [c.show(row) for c in columns]
-        lines.append(["-" if v is None or v == "" else str(v) for v in values])
-    widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]
-    for line in lines:
-        cells = [
-            cell.rjust(width) if c.right else cell.ljust(width)
-            for c, cell, width in zip(columns, line, widths, strict=True)
-        ]
-        if not columns[-1].right:
-            cells[-1] = line[-1]
-        put(" ".join(cells).rstrip(), limit)
+    # Column by column: of a list that is long, most of the time would go into the loops.
+    texts = [[c.title, *("-" if v is None or v == "" else str(v) for v in map(c.show, rows))] for c in columns]
+    cells = []
+    for c, column in zip(columns, texts, strict=True):
+        if c is columns[-1] and not c.right:
+            cells.append(column)
+        else:
+            width = max(map(len, column))
+            cells.append([cell.rjust(width) if c.right else cell.ljust(width) for cell in column])
+    put_lines((" ".join(line).rstrip() for line in zip(*cells, strict=True)), limit)

@@ -10,7 +10,6 @@ from pykvm.cli.common import json_flag, kernel_flags, open_any, open_kernel, put
 from pykvm.errors import KvmError
 from pykvm.handle import Kvm
 
-HELP = "memory, as a hex dump or raw"
 CHUNK = 1 << 20
 PRINTABLE = frozenset(string.printable.encode()) - frozenset(string.whitespace.encode()) | {0x20}
 

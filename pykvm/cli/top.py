@@ -16,7 +16,6 @@ from pykvm.errors import KvmError
 from pykvm.handle import Kvm
 from pykvm.records import ProcessRecord
 
-HELP = "the processes of a system that runs, with what each has used between two looks"
 CLEAR = "\x1b[H\x1b[J"
 TITLES = ("PID", "USER", "NI", "RSS", "STAT", "TIME", "%CPU", "FLT/s", "COMMAND")
 SAME = 0.5  # seconds by which what is told of a beginning may differ

@@ -10,7 +10,6 @@ from pykvm.cli.read import address, hexdump
 from pykvm.errors import KvmError
 from pykvm.handle import Kvm
 
-HELP = "change memory, of a dump or of a system that runs"
 MOST = 1 << 20
 
 

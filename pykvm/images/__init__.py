@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 from pykvm.errors import FormatError
-from pykvm.images import dumpheader, elfcore, kdump, lime, minidump, raw, savecore, textdump
-from pykvm.images.base import Image, Probe
-from pykvm.images.hostfile import HostFile
 
-# Tried in order; a new format is a file and a line here.
-FORMATS: tuple[Probe, ...] = (
-    savecore.probe, minidump.probe, kdump.probe, elfcore.probe, lime.probe, textdump.probe, raw.probe,
-)  # fmt: skip
+if TYPE_CHECKING:
+    from pykvm.images.base import Image, Probe
+    from pykvm.images.hostfile import HostFile
+
+# Tried in order; a new format is a file with a Probe `probe`, and its name here. They are loaded when a file is looked
+# at: who asks the running system needs none.
+FORMATS = ("savecore", "minidump", "kdump", "elfcore", "lime", "textdump", "raw")
 
 
 def recognise(files: Sequence[HostFile]) -> Image:
     """The image that these files are; FormatError if no format fits."""
+    from pykvm.images import dumpheader
+
     for file in files:
         dumpheader.unwrap(file)
-    for probe in FORMATS:
+    for name in FORMATS:
+        probe: Probe = import_module(f"pykvm.images.{name}").probe
         image = probe(files)
         if image is not None:
             image.facts = {**files[0].facts, **image.facts}

@@ -9,16 +9,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
-from pykvm._native.ffi import ffi, lib
+from pykvm._native.ffi import NEAR, ffi, lib, unset
 from pykvm.errors import AddressError, KvmError
 from pykvm.images.held import Extent, Extents, Held
 from pykvm.images.hostfile import HostFile
 from pykvm.images.notes import Notes
+from pykvm.images.reasons import REASONS
 
 window, read, unpack = lib.pk_image_window, lib.pk_image_read, ffi.unpack
-NEAR = 1 << 20  # bytes that are copied without letting go of the GIL
-# Room that C fills at once.
-unset = ffi.new_allocator(should_clear_after_alloc=False)
 FIND_CHUNK = 64 << 20
 SNAPSHOT = 64 << 20  # bytes of pages that one keeps
 DEVICE = 1 << 62  # a character device (/dev/mem) has no size
@@ -192,15 +190,6 @@ class Image:
             raise KvmError("out of memory")
         why = REASONS.get(fault.status, "no memory")
         raise AddressError(f"{why} at physical address {addr + got:x} in {self.path}", addr + got)
-
-
-# Why a physical address cannot be read, for messages.
-REASONS = {
-    lib.PK_EEOF: "the file ends",
-    lib.PK_ELEFTOUT: "memory that the dump leaves out",
-    lib.PK_EDAMAGED: "a damaged page",
-    lib.PK_ENOPART: "memory in a part of this split dump that was not given",
-}
 
 
 def _open(files: Sequence[HostFile]) -> Any:

@@ -13,9 +13,7 @@ from typing import Any
 
 from pykvm.errors import CLOSED, FormatError, KvmError
 from pykvm.images import compressed, flattened
-
-Path = str | bytes | os.PathLike[str] | os.PathLike[bytes]
-MAXPATHLEN = 1024
+from pykvm.paths import Path
 
 
 def _beyond_stdio(fd: int) -> int:

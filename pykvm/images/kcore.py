@@ -20,7 +20,8 @@ from pykvm.images import elfcore, notes
 from pykvm.images.base import Image
 from pykvm.images.elf import ET_CORE, PT_LOAD, Elf, Phdr
 from pykvm.images.held import Extents
-from pykvm.images.hostfile import HostFile, Path
+from pykvm.images.hostfile import HostFile
+from pykvm.paths import Path
 
 KCORE, MEM = "/proc/kcore", "/dev/mem"
 PHYSICAL = 1 << 52  # physical addresses of all machines are below

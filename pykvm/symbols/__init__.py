@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from pykvm.images.hostfile import HostFile
-from pykvm.symbols import aout, elf, nmlist
-from pykvm.symbols.base import Probe, Symbols
+from importlib import import_module
+from typing import TYPE_CHECKING
 
-# Tried in order; a new format is a file and a line here.
-FORMATS: tuple[Probe, ...] = (aout.probe, elf.probe, nmlist.probe)
+if TYPE_CHECKING:
+    from pykvm.images.hostfile import HostFile
+    from pykvm.symbols.base import Probe, Symbols
+
+# Tried in order; a new format is a file with a Probe `probe`, and its name here.
+FORMATS = ("aout", "elf", "nmlist")
 
 
 def recognise(file: HostFile) -> Symbols | None:
     """The symbols of a kernel file, or None if it is no object file or list of names that is known."""
-    for probe in FORMATS:
+    for name in FORMATS:
+        probe: Probe = import_module(f"pykvm.symbols.{name}").probe
         symbols = probe(file)
         if symbols is not None:
             return symbols

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pykvm.errors import CLOSED, KvmError
@@ -18,16 +17,29 @@ if TYPE_CHECKING:
     from pykvm.symbols.base import Symbol, Symbols
 
 
-@dataclass(frozen=True)
 class Thread:
     """A thread of a process: `wchan` and `addr` (of its structure) are kernel addresses."""
 
-    tid: int
-    name: str
-    stat: str
-    wmesg: str | None
-    wchan: int | None
-    addr: int | None
+    NAMES = ("tid", "name", "stat", "wmesg", "wchan", "addr")
+
+    def __init__(self, tid: int, name: str, stat: str, wmesg: str | None, wchan: int | None, addr: int | None) -> None:
+        self.tid = tid
+        self.name = name
+        self.stat = stat
+        self.wmesg = wmesg
+        self.wchan = wchan
+        self.addr = addr
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Thread):
+            return NotImplemented
+        return all(getattr(self, name) == getattr(other, name) for name in self.NAMES)
+
+    def __hash__(self) -> int:
+        return hash((self.tid, self.addr))
+
+    def __repr__(self) -> str:
+        return f"Thread({', '.join(f'{name}={getattr(self, name)!r}' for name in self.NAMES)})"
 
 
 class Message(NamedTuple):
@@ -43,8 +55,7 @@ class Message(NamedTuple):
         return b"" if self.time is None else b"[%5d.%06d] " % (self.time // 10**9, self.time % 10**9 // 1000)
 
 
-@dataclass(frozen=True)
-class SwapDevice:
+class SwapDevice(NamedTuple):
     """A swap device: its file and the first page that it holds of all swap space."""
 
     file: Any
@@ -58,16 +69,28 @@ class _Gone:
         raise KvmError(CLOSED)
 
 
-@dataclass
 class Parts:
-    """What a handle gives its target to work with."""
+    """What a handle gives its target to work with. prefix: of names in messages."""
 
-    memory: Memory
-    image: Image
-    symbols: Symbols
-    kernel: HostFile | None = None
-    swap: Sequence[SwapDevice] = field(default_factory=tuple)
-    prefix: str = ""  # of names in messages
+    def __init__(
+        self,
+        memory: Memory,
+        image: Image,
+        symbols: Symbols,
+        kernel: HostFile | None = None,
+        swap: Sequence[SwapDevice] = (),
+        prefix: str = "",
+    ) -> None:
+        self.memory = memory
+        self.image = image
+        self.symbols = symbols
+        self.kernel = kernel
+        self.swap = swap
+        self.prefix = prefix
+
+    def but(self, memory: Memory, image: Image | None = None) -> Parts:
+        """The same of other memory."""
+        return Parts(memory, image or self.image, self.symbols, self.kernel, self.swap, self.prefix)
 
     def let_go(self) -> None:
         """The handle is closed: whoever still has this (types that a program keeps) is told so, and keeps no file open
@@ -161,6 +184,10 @@ class Target:
     def getprocs(self, parts: Parts, op: int, arg: int) -> list[ProcessRecord]:
         """kvm_getprocs(3)."""
         raise self.lacks("kvm_getprocs")
+
+    def with_argv(self, parts: Parts, op: int, arg: int) -> list[ProcessRecord]:
+        """As getprocs(), for who will ask for the arguments of all of them: they may be read at once with the list."""
+        return self.getprocs(parts, op, arg)
 
     def getproc2(self, parts: Parts, op: int, arg: int, elemsize: int | None) -> list[ProcessRecord]:
         """kvm_getproc2(3)."""

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 from pykvm.errors import FormatError, KvmError
-from pykvm.images.hostfile import HostFile, Path
-from pykvm.types.layout import Types, from_json
 
-Reader = Callable[[HostFile], "Types | None"]
+if TYPE_CHECKING:
+    from pykvm.images.hostfile import HostFile
+    from pykvm.paths import Path
+    from pykvm.types.layout import Types
+
+Reader = Callable[["HostFile"], "Types | None"]
 
 # Tried in order on a kernel file: a new kind of type information is a file with a Reader `read`, and its name here. A
 # reader gives None where the file carries none of its kind. They are loaded when they are needed: pyelftools is large.
@@ -21,6 +25,9 @@ def kernel_types(path: Path, names: Iterable[str] | None = None) -> Types:
 
     KvmError if it carries no type information, or not one that is asked for.
     """
+    from pykvm.images.hostfile import HostFile
+    from pykvm.types.layout import from_json
+
     file = HostFile(path)
     try:
         types = of_file(file)

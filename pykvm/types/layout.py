@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from pykvm.errors import FormatError, KvmError
-from pykvm.images.hostfile import HostFile
 from pykvm.types.decode import CODES, FLOATS, SIGNED, Form, bare, dimensions, is_address, spelled_bits
 
 MAX_STRUCT = 1 << 24  # Linux built for 8192 CPUs has structures of some megabytes
 MAX_FILE = 64 << 20
 MAX_TYPE = 1024  # characters of a C type
 MAX_DIGITS = 10  # of an index
+DATA = os.path.join(os.path.dirname(__file__), "data")  # noqa: PTH118, PTH120 - pathlib takes longer to load than all
 
 
 class Field(NamedTuple):
@@ -292,8 +291,12 @@ def _number(value: Any) -> bool:
 
 def load(path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> Types:
     """A layout file; KvmError if it cannot be read, FormatError if it is no such file."""
+    import json
+
+    from pykvm.images.hostfile import HostFile  # which refuses what is no file
+
     name = os.fsdecode(path)
-    file = HostFile(name)  # which refuses what is no file
+    file = HostFile(name)
     try:
         raw = file.pread(0, MAX_FILE + 1)
     finally:
@@ -309,10 +312,11 @@ def load(path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> Types:
 
 def builtin(name: str) -> Types:
     """One of pykvm's own tables for known releases."""
-    from importlib import resources  # takes its time, and few kernels need a table
+    import json  # takes its time, and few kernels need a table
 
     try:
-        text = resources.files("pykvm.types").joinpath(f"data/{name}.json").read_text("utf-8")
+        with open(f"{DATA}/{name}.json", encoding="utf-8") as file:
+            text = file.read()
     except OSError as e:  # no more files may be open
         raise KvmError(f"pykvm's own {name}.json: {e.strerror}") from e
     return from_json(json.loads(text), name)

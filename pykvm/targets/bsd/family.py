@@ -169,10 +169,6 @@ class Bsd(Target):
         count = element(field.type)[1] or 1
         size = field.size // max(count, 1)
         if count not in (1, 4) or size not in (4, 8):
-            raise FormatError(
-                f"struct pmap: {name}: {field.type} has {field.size} bytes: not a physical address, or four"
-            )
-        if count not in (1, 4) or size not in (4, 8):
             raise FormatError(f"struct pmap: {name} is {field.type!r} of {field.size} bytes, which is no address")
         raw = parts.memory.read(pmap + field.offset, size * count)
         order = "big" if self.byteorder == "big" else "little"

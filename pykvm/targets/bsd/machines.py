@@ -120,7 +120,7 @@ def pae_i386(root: int) -> Tables:
 
 
 def cpu(image: Image) -> object:
-    """What the cpu_kcore_hdr of a savecore dump says (images/kcore_cpu.py); None of an image without one."""
+    """What the cpu_kcore_hdr of a savecore dump says (images/kcore_cpu/); None of an image without one."""
     header = image.header
     return header.cpu if isinstance(header, KcoreHeader) else None
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from pykvm.images.base import Image
-from pykvm.symbols.base import Symbols
-from pykvm.targets.base import Target
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pykvm.images.base import Image
+    from pykvm.symbols.base import Symbols
+    from pykvm.targets.base import Target
 
 FORMATS = ("elf", "kcore", "kdump", "lime", "raw")
 

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from pykvm.errors import AddressError, FormatError
-from pykvm.images import kcore_cpu
 from pykvm.images.base import Image
+from pykvm.images.kcore_cpu import sparc as sparc_cpu
 from pykvm.machines import i386, mmu, sparc
 from pykvm.machines.mmu import Translation
 from pykvm.symbols.base import Symbols
@@ -65,8 +65,8 @@ def _sparc(image: Image, symbols: Symbols) -> Translation | None:
     """From the segment map in the dump's header; raw memory of a sparc does not tell."""
     if image.header is None:
         return None
-    cpu: kcore_cpu.SparcCpu = image.header.cpu
-    if cpu.cputype == kcore_cpu.SUN4M:
+    cpu: sparc_cpu.SparcCpu = image.header.cpu
+    if cpu.cputype == sparc_cpu.SUN4M:
         # sg_pte is a kernel virtual address in the part that is mapped linearly, so its table's physical address
         # is known. The original keeps 32 of the 36 bits of a physical address.
         roots = [
@@ -82,13 +82,13 @@ def _sparc(image: Image, symbols: Symbols) -> Translation | None:
 
 
 def _segment_starts() -> list[int]:
-    return [SPARC_KERNBASE + (i << sparc.SEG_SHIFT) for i in range(kcore_cpu.SEGMENTS)]
+    return [SPARC_KERNBASE + (i << sparc.SEG_SHIFT) for i in range(sparc_cpu.SEGMENTS)]
 
 
 def _sparc_page_size(image: Image) -> int:
     """8192 on sun4 (MirBSD's libkvm has 8196 by a slip, and cannot read sun4 dumps), 4096 on the others."""
     header = image.header
-    return 8192 if header is not None and header.cpu.cputype == kcore_cpu.SUN4 else 4096
+    return 8192 if header is not None and header.cpu.cputype == sparc_cpu.SUN4 else 4096
 
 
 PLATFORMS = {

@@ -7,8 +7,8 @@ own variable PDPpaddr, in its image, which lies linearly from physical 0 on.
 from __future__ import annotations
 
 from pykvm.errors import FormatError
-from pykvm.images import kcore_cpu
 from pykvm.images.base import Image
+from pykvm.images.kcore_cpu import arm64, common, x86
 from pykvm.machines import aarch64
 from pykvm.symbols.base import Symbols
 from pykvm.targets.bsd import machines
@@ -20,7 +20,7 @@ GRANULES = {0b10: 4096, 0b01: 16384, 0b11: 65536}  # TCR_EL1.TG1
 
 def _amd64(image: Image, symbols: Symbols) -> Tables | None:
     cpu = machines.cpu(image)
-    if isinstance(cpu, kcore_cpu.Tables):
+    if isinstance(cpu, common.Tables):
         return machines.amd64(cpu.root)
     root = machines.word(image, symbols, "PDPpaddr", machines.AMD64_TEXT, 8)
     return _proven(machines.amd64(root), image, symbols, machines.AMD64_TEXT) if root else None
@@ -35,8 +35,8 @@ def _proven(tables: Tables, image: Image, symbols: Symbols, base: int) -> Tables
 
 def _i386(image: Image, symbols: Symbols) -> Tables | None:
     cpu = machines.cpu(image)
-    if isinstance(cpu, kcore_cpu.Tables):
-        pae = cpu.root & kcore_cpu.PDP_PAE
+    if isinstance(cpu, common.Tables):
+        pae = cpu.root & x86.PDP_PAE
         return machines.pae_i386(cpu.root) if pae else machines.plain_i386(cpu.root)
     if image.format in ("savecore", "dump device"):
         told = image.header.cpu_data[:8].ljust(8, b"\0")
@@ -55,9 +55,9 @@ def _i386(image: Image, symbols: Symbols) -> Tables | None:
 
 def _aarch64(image: Image, symbols: Symbols) -> Tables | None:
     cpu = machines.cpu(image)
-    if isinstance(cpu, kcore_cpu.OpenbsdStatic):
+    if isinstance(cpu, arm64.OpenbsdStatic):
         raise FormatError(f"{image.path}: cpu_kcore_hdr: {cpu.base:#x} is no TCR_EL1: the header is OpenBSD's")
-    if not isinstance(cpu, kcore_cpu.NetbsdArm):
+    if not isinstance(cpu, arm64.NetbsdArm):
         return None
     page_size = GRANULES.get(cpu.tcr >> 30 & 3)
     bits = 64 - (cpu.tcr >> 16 & 0x3F)

@@ -10,8 +10,8 @@ import struct
 from dataclasses import replace
 
 from pykvm.errors import FormatError, KvmError
-from pykvm.images import kcore_cpu
 from pykvm.images.base import Image
+from pykvm.images.kcore_cpu import arm64, common
 from pykvm.machines import aarch64, i386, riscv64, x86_64
 from pykvm.machines.mmu import Level, Root
 from pykvm.symbols.base import Symbols
@@ -25,7 +25,7 @@ PMAP = 256  # bytes of a struct pmap that are looked through
 
 def _amd64(image: Image, symbols: Symbols) -> Tables | None:
     cpu = machines.cpu(image)
-    if isinstance(cpu, kcore_cpu.Tables):
+    if isinstance(cpu, common.Tables):
         return machines.amd64(cpu.root)
     candidates = [cpu.cr3 & x86_64.FRAME for cpu in image.cpus]  # a process's, whose upper half is the kernel's
     # pm_pdirpa of the kernel's struct pmap, wherever in it that is: what leads from the pmap's address to its place.
@@ -68,9 +68,9 @@ def _static(levels: tuple[Level, ...]) -> Finder:
 
     def find(image: Image, symbols: Symbols) -> Tables | None:
         cpu = machines.cpu(image)
-        if isinstance(cpu, kcore_cpu.NetbsdArm):
+        if isinstance(cpu, arm64.NetbsdArm):
             raise FormatError(f"{image.path}: cpu_kcore_hdr: {cpu.tcr:#x} is no KERNEL_BASE: the header is NetBSD's")
-        if not isinstance(cpu, kcore_cpu.OpenbsdStatic):
+        if not isinstance(cpu, arm64.OpenbsdStatic):
             return None
         mask, last = aarch64.VA_MASK, cpu.base + cpu.size - 1
         linear = Root(cpu.base, last, cpu.offset & mask, linear=True)

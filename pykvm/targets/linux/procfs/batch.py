@@ -11,7 +11,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pykvm.records import text
 from pykvm.targets.base import Parts
@@ -44,17 +44,27 @@ SETS = ("sigmask", "sigignore", "sigcatch")
 UNKNOWN = ("paddr", "session", "tty_session", "limit", "stack", "files", "mm", "sighand", "inblock", "oublock")
 
 
+class Row(NamedTuple):
+    """What a process's files say; cmdline: None if it was not read."""
+
+    told: Stat
+    ids: Ids
+    status: bytes
+    cmdline: bytes | None = None
+
+
 class Batch(batch.Batch["ProcFs"]):
     """Some processes, as they were when they were read. `alone`: reads all of them, if these are not chosen of all."""
 
     alone: Callable[[], Batch] | None = None
 
     @classmethod
-    def of(cls, target: ProcFs, parts: Parts, rows: Sequence[tuple[Stat, Ids, bytes]], boot: int) -> Batch:
+    def of(cls, target: ProcFs, parts: Parts, rows: Sequence[Row], boot: int) -> Batch:
         """Of what stat and status say; boot: when the system was started, in nanoseconds."""
-        told = [row[0] for row in rows]
+        told = [row.told for row in rows]
         keys: dict[str, Sequence[Any]] = {"pid": [one.pid for one in told], "told": told}
-        keys.update(ids=[row[1] for row in rows], status=[row[2] for row in rows], boot=[boot] * len(rows))
+        keys.update(ids=[row.ids for row in rows], status=[row.status for row in rows], boot=[boot] * len(rows))
+        keys["cmdline"] = [row.cmdline for row in rows]
         return cls(target, parts, keys)
 
     @property

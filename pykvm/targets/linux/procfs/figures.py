@@ -9,7 +9,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from pykvm.errors import KvmError
-from pykvm.images import notes
 from pykvm.records import KvmSwap, text
 from pykvm.targets.linux.procfs.batch import NSEC, PAGE
 from pykvm.targets.linux.procfs.tree import Tree, unreadable, whole
@@ -120,6 +119,8 @@ def facts(target: ProcFs) -> dict[str, Any]:
 
 
 def _build_id(target: ProcFs) -> str | None:
+    from pykvm.images import notes
+
     try:
         return notes.build_id(whole(NOTES), target.order)
     except OSError:

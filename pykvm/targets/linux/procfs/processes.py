@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -12,9 +13,9 @@ from pykvm.targets.common import kinfo2, select
 from pykvm.targets.common import pack as packing
 from pykvm.targets.common.record import Records, RowRecord
 from pykvm.targets.linux.procfs import parse, single
-from pykvm.targets.linux.procfs.batch import Batch
-from pykvm.targets.linux.procfs.parse import Ids, Stat
-from pykvm.targets.linux.procfs.tree import Tree, short
+from pykvm.targets.linux.procfs.batch import Batch, Row
+from pykvm.targets.linux.procfs.parse import Stat
+from pykvm.targets.linux.procfs.tree import File, Tree
 from pykvm.targets.linux.procs.kinfo import MEMBERS, PRIORITIES
 from pykvm.targets.linux.procs.neutral import PF_KTHREAD
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from pykvm.targets.linux.procfs.target import ProcFs
 
 PID_MAX_LIMIT = 1 << 22
+LISTED = (File("stat"), File("status"))
+CMDLINE = File("cmdline", once=False, limit=1 << 16)  # longer ones are read one by one
 
 
 class Listed(Records[Batch]):
@@ -71,40 +74,49 @@ class LiveProcess(RowRecord):
         found: Stat = self._records.batch["told"][self._index]
         return found
 
+    @property
+    def cmdline(self) -> bytes | None:
+        """What cmdline said, if it was read with the list."""
+        found: bytes | None = self._records.batch["cmdline"][self._index]
+        return found
 
-def getproc2(target: ProcFs, parts: Parts, op: int, arg: int, elemsize: int | None) -> list[ProcessRecord]:
-    """One record a process, in the order of their numbers."""
+
+def getproc2(
+    target: ProcFs, parts: Parts, op: int, arg: int, elemsize: int | None, *, argv: bool = False
+) -> list[ProcessRecord]:
+    """One record a process, in the order of their numbers; argv: with their arguments as they are now."""
     select.check("kvm_getproc2", op, elemsize)
     if op == k.KERN_PROC_PID:
-        batch = read(target, parts, [arg] if 0 < arg <= PID_MAX_LIMIT else [])
+        batch = read(target, parts, [arg] if 0 < arg <= PID_MAX_LIMIT else [], argv=argv)
         batch.alone = lambda: everyone(target, parts)
     else:
-        batch = everyone(target, parts)
+        batch = everyone(target, parts, argv=argv)
         batch = batch.choose(select.places(batch, op, arg, "flags", PF_KTHREAD))
     records = Listed(batch)
     return [LiveProcess(records, i, elemsize) for i in range(len(batch))]
 
 
-def everyone(target: ProcFs, parts: Parts) -> Batch:
+def everyone(target: ProcFs, parts: Parts, *, argv: bool = False) -> Batch:
     """All processes that are for this user to see. KvmError if the directory cannot be read."""
-    return read(target, parts, target.tree.processes())
+    return read(target, parts, target.tree.processes(), argv=argv)
 
 
-def read(target: ProcFs, parts: Parts, pids: Sequence[int]) -> Batch:
+def read(target: ProcFs, parts: Parts, pids: Sequence[int], *, argv: bool = False) -> Batch:
     """These, without those that end meanwhile."""
-    rows = [row for pid in pids if (row := one(target.tree, pid)) is not None]
+    found = target.tree.texts(pids, (*LISTED, CMDLINE) if argv else LISTED)
+    rows = [row for pid, texts in zip(pids, found, strict=True) if (row := one(target.tree, pid, texts)) is not None]
     return Batch.of(target, parts, rows, target.boot())
 
 
-def one(tree: Tree, pid: int) -> tuple[Stat, Ids, bytes] | None:
+def one(tree: Tree, pid: int, texts: Sequence[bytes | int]) -> Row | None:
     """A process; None if it has ended, is not for this user (hidepid), or no process is called so, but a thread."""
-    try:
-        with tree.process(pid) as at:
-            raw, status = short("stat", at), short("status", at)
-    except OSError as e:
-        tree.left_out(pid, e)
+    raw, status, *more = texts
+    if isinstance(raw, int) or isinstance(status, int):
+        for why in (raw, status):
+            if isinstance(why, int):
+                tree.left_out(pid, OSError(why, os.strerror(why)))
         return None
     told, ids = parse.stat(raw), parse.ids(status)
     if told is None or ids is None or told.pid != pid or parse.leader(status) != pid:
         return None
-    return told, ids, status
+    return Row(told, ids, status, more[0] if more and isinstance(more[0], bytes) else None)

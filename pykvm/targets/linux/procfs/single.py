@@ -63,6 +63,9 @@ def arguments(target: ProcFs, record: ProcessRecord, environment: bool, nchr: in
     """The strings; None for a process without memory (a kernel thread, a zombie), or without such strings. KvmError if
     they are not for this user."""
     name = "environ" if environment else "cmdline"
+    kept: bytes | None = None if environment else getattr(record, "cmdline", None)
+    if kept is not None:
+        return _strings(kept, nchr) if kept else None
     with held(target, record.pid, began(record)) as (at, told):
         if told.flags & PF_KTHREAD or letter(told) == "Z":
             return None
@@ -77,6 +80,10 @@ def arguments(target: ProcFs, record: ProcessRecord, environment: bool, nchr: in
             return None
     if len(raw) > MAX_ARGS:
         raise KvmError(f"process {record.pid}: {name} has more than {MAX_ARGS} bytes")
+    return _strings(raw, nchr)
+
+
+def _strings(raw: bytes, nchr: int) -> list[bytes]:
     return limited(raw.removesuffix(b"\0").split(b"\0"), nchr)
 
 

@@ -87,6 +87,9 @@ class ProcFs(Target):
     def getproc2(self, parts: Parts, op: int, arg: int, elemsize: int | None) -> list[ProcessRecord]:
         return processes.getproc2(self, parts, op, arg, elemsize)
 
+    def with_argv(self, parts: Parts, op: int, arg: int) -> list[ProcessRecord]:
+        return processes.getproc2(self, parts, op, arg, None, argv=True)
+
     def arguments(self, parts: Parts, record: ProcessRecord, environment: bool, nchr: int) -> list[bytes] | None:
         return single.arguments(self, record, environment, nchr)
 

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
+from typing import NamedTuple
 
+from pykvm._native.ffi import ffi, lib
 from pykvm.errors import CLOSED, KvmError
 
 FILE = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK  # where /proc is not the kernel's, a pipe may be called like a file
@@ -73,6 +74,14 @@ def number(word: str) -> int | None:
     return value if value < MAX_NUMBER else None
 
 
+class File(NamedTuple):
+    """A file that each process has; once: as short() reads it; limit: bytes."""
+
+    name: str
+    once: bool = True
+    limit: int = MAX_FILE
+
+
 class Tree:
     """The directory."""
 
@@ -98,7 +107,7 @@ class Tree:
     def own(self) -> int | None:
         """This program's number there."""
         try:
-            return number(Path(f"{self.root}/self").readlink().name)
+            return number(os.readlink(f"{self.root}/self"))  # noqa: PTH115 - see types/layout.py
         except OSError:
             return None
 
@@ -117,6 +126,34 @@ class Tree:
             yield at
         finally:
             os.close(at)
+
+    def texts(self, pids: Sequence[int], files: Sequence[File]) -> list[list[bytes | int]]:
+        """These files of each of these processes: what they say, or an errno (E2BIG: more than the limit)."""
+        try:
+            root = os.open(self.root, PLACE)
+        except OSError as e:
+            raise unreadable(self.root, e) from e
+        try:
+            found = lib.pk_texts_read(
+                root,
+                ffi.new("uint32_t[]", pids),
+                len(pids),
+                b"".join(file.name.encode() + b"\0" for file in files),
+                len(files),
+                ffi.new("uint64_t[]", [file.limit for file in files]),
+                sum(1 << i for i, file in enumerate(files) if file.once),
+            )
+        finally:
+            os.close(root)
+        if found == ffi.NULL:
+            raise KvmError("out of memory")
+        try:
+            total = sum(found.files[i].size for i in range(found.count))
+            data = ffi.unpack(ffi.cast("char *", found.data), total)
+            flat = [t.error or data[t.at : t.at + t.size] for t in ffi.unpack(found.files, found.count)]
+        finally:
+            lib.pk_texts_free(found)
+        return [flat[i : i + len(files)] for i in range(0, len(flat), len(files))]
 
     def file(self, name: str) -> bytes:
         """What a file that is of no process says; KvmError if it cannot be read."""

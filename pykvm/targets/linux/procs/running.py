@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pykvm.errors import AddressError, KvmError
@@ -59,12 +58,12 @@ class Clock:
 def snapshot(target: Linux, parts: Parts) -> Parts:
     """The same memory, each page as it is when it is read first from now on."""
     image = parts.image.snapshot(target.page_size)
-    return replace(parts, memory=target.platform.memory(target.tables(image), image), image=image)
+    return parts.but(memory=target.platform.memory(target.tables(image), image), image=image)
 
 
 def quiet(target: Linux, parts: Parts) -> Parts:
     """The same memory as it is, of which a try that fails is nobody's last error."""
-    return replace(parts, memory=target.quiet(parts.image))
+    return parts.but(memory=target.quiet(parts.image))
 
 
 def listed(target: Linux, parts: Parts, clock: Clock) -> list[int]:

@@ -14,12 +14,14 @@ class LazyThread(Thread):
     def __init__(
         self, tid: Any, name: Any, stat: Any, addr: int | None, wait: Callable[[], tuple[str | None, int | None]]
     ) -> None:
-        for key, value in (("tid", tid), ("name", name), ("stat", stat), ("addr", addr), ("_wait", wait)):
-            object.__setattr__(self, key, value)
+        self.tid = tid
+        self.name = name
+        self.stat = stat
+        self.addr = addr
+        self._wait = wait
 
     def __getattr__(self, name: str) -> Any:
         if name not in ("wmesg", "wchan"):
             raise AttributeError(name)
-        for key, value in zip(("wmesg", "wchan"), self._wait(), strict=True):
-            object.__setattr__(self, key, value)
+        self.wmesg, self.wchan = self._wait()
         return self.__dict__[name]
