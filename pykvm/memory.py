@@ -53,6 +53,7 @@ class Memory:
         self._byteorder = "little"
         self._no_memory = "no valid dump header"
         self._closed = False
+        self._near, self._short = NEAR, SHORT
         self._make_readers()
 
     # -- set-up ---------------------------------------------------------------------------------------------
@@ -79,6 +80,8 @@ class Memory:
         if self._space is not None:
             self._before.append(self._space)
         self._image, self._byteorder, self._pointer_size = image, byteorder, pointer_size
+        # /proc/kcore, of which alone addresses have offsets, cannot be mapped: nothing to be looked for there.
+        self._near, self._short = (-1, -1) if image.direct else (NEAR, SHORT)
         self._space = space
         self._make_readers()
 
@@ -163,7 +166,7 @@ class Memory:
             if space is None or not 0 <= addr <= ADDRESS:
                 space = self._space_for(addr)
             # Memory that lies mapped in one piece becomes bytes at once, with the GIL: not too much of it.
-            mapped = window(space, addr, n) if n <= NEAR else None
+            mapped = window(space, addr, n) if n <= self._near else None
             if mapped:
                 data = unpack(mapped, n)
                 return data
@@ -202,7 +205,7 @@ class Memory:
     def copied(self, addr: int, buf: Any, n: int) -> bool:
         """Fill n bytes of a buffer, which has them, if they are few and lie mapped in one piece: the short way."""
         space = self._space_for(addr)
-        mapped = window(space, addr, n) if n <= SHORT else None
+        mapped = window(space, addr, n) if n <= self._short else None
         if mapped:
             memmove(buf, mapped, n)
             return True
@@ -216,7 +219,7 @@ class Memory:
         """So many bytes of memory that is not mapped, if they are a word's: a short way, too. None: by the long way."""
         call = WORDS.get(n)
         value: int | None = call(space, addr) if call is not None else None
-        return None if value is None else value.to_bytes(n, "big" if self._byteorder == "big" else "little")
+        return None if value is None else value.to_bytes(n, self._byteorder)  # type: ignore[arg-type]
 
     def transfer(self, call: Any, addr: int, buf: Any, n: int, fault: Any) -> int:
         """Run pk_space_read or pk_space_write; the bytes moved."""
