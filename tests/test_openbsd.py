@@ -151,6 +151,27 @@ def test_kinfo_proc(kd: Any, openbsd_dump: BsdDump) -> None:
     assert len(bytes(p)) == 648
 
 
+def test_times_of_living_threads(bsd_written: Any) -> None:
+    """Since threads count for themselves, a process's times are those of threads that are gone and of the living; such
+    a kernel here is one for several CPUs, whose numbers are their devices'."""
+    dump = bsd_written("OpenBSD", "amd64", layout=1, seed=2)
+    with pykvm.Kvm(dump.core, dump.kernel) as kd:
+        for p in kd.processes():
+            truth = dump.process(p.pid)
+            living = () if truth.kind == "zombie" else truth.threads
+            alive = int(truth.kind != "zombie")
+            ticks = [alive * (own + len(living) * one) for own, one in zip(truth.ticks, (1, 2, 3), strict=True)]
+            assert [p.p_uticks, p.p_sticks, p.p_iticks] == ticks
+            run = alive * (truth.rtime + sum(t.rtime for t in living))
+            assert (p.p_rtime_sec, p.p_rtime_usec) == (run // 10**9, run % 10**9 // 1000)
+            assert (p.utime, p.stime) == (pytest.approx(ticks[0] / 128), pytest.approx(ticks[1] / 128))
+            cpu = truth.threads[0].cpu
+            assert p.p_cpuid == ((4 + cpu if cpu else 0) if alive else (1 << 64) - 1)
+        found = kd.processes(pykvm.KERN_PROC_PID | pykvm.KERN_PROC_SHOW_THREADS, 701)
+        assert [p.p_cpuid for p in found] == [5, 5, 0, 0]
+        assert [(p.p_uticks, p.p_rtime_sec) for p in found[1:]] == [(1, 7), (1, 0), (1, 0)]
+
+
 def test_threads(kd: Any, openbsd_dump: BsdDump) -> None:
     a, p = openbsd_dump.addresses, one(kd, 701)
     assert (p.p_stat, p.stat, p.p_siglist, p.p_nice) == (7, "R", 0x204, 30)

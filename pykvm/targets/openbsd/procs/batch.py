@@ -42,6 +42,8 @@ class Batch(batch.Batch["OpenBSD"]):
         read = Columns.of(target, parts)
         return cls(target, parts, {"process": lists.processes(read, parts)})
 
+    of_processes = True  # not of threads
+
     @property
     def used_by(self) -> tuple[Sequence[Any], str, str]:
         """Whose struct tusage counts: (addresses, structure, member)."""
@@ -68,6 +70,7 @@ class ThreadBatch(Batch):
     """Threads: `proc` is the address of each."""
 
     MAKERS = {**Batch.MAKERS, "state": _state, "stat": _state, "pctcpu": _share}
+    of_processes = False
 
     @property
     def used_by(self) -> tuple[Sequence[Any], str, str]:

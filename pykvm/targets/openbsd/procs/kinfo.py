@@ -54,7 +54,7 @@ def pack(batch: Batch, layout: Struct, *, threads: bool) -> bytearray:
     found["p_nice"] = batch["nice_raw"]
     found["p_holdcnt"] = [0 if gone else 1 for gone in dead]
     found["p_emul"] = [n.EMULATION] * len(batch)
-    found["p_cpuid"] = [n.NO_CPU] * len(batch)
+    found["p_cpuid"] = batch["cpuid"]
     found["p_tid"] = batch["tid"] if threads else [-1] * len(batch)
     if not threads:
         found["p_name"] = [b""] * len(batch)

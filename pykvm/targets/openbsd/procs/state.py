@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pykvm.records import text
 from pykvm.targets.common.columns import Member
 from pykvm.targets.openbsd.procs import numbers as n
+from pykvm.targets.openbsd.procs import usage
 from pykvm.targets.openbsd.procs.ids import texts
 
 if TYPE_CHECKING:
@@ -109,6 +110,23 @@ def thread_names(batch: Batch) -> dict[str, Sequence[Any]]:
     return {"raw_name": texts(batch.read, batch["proc"], "proc", "p_name"), "tid": tids}
 
 
+def cpus(batch: Batch) -> dict[str, Sequence[Any]]:
+    """The number of the CPU that a thread runs on, or ran on last: kernels for one CPU do not tell (MULTIPROCESSOR,
+    which alone have a kernel_lock), nor did those before 7.6 or so of processes."""
+    read, gone = batch.read, batch["dead"]
+    if batch.parts.symbols.loose("kernel_lock") is None or (batch.of_processes and not usage.lockless(read)):
+        return {"cpuid": [n.NO_CPU] * len(batch)}
+    cpu = read.member(batch["proc"], "proc", "p_cpu")
+    device = read.field("cpu_info", "ci_dev")
+    if device is None:
+        found = read.member(cpu, "cpu_info", "ci_cpuid")
+    else:
+        units = read.member(read.member(cpu, "cpu_info", "ci_dev"), "device", "dv_unit")
+        found = [0 if at and unit is None else unit for at, unit in zip(cpu, units, strict=True)]
+    rows = zip(cpu, found, gone, strict=True)
+    return {"cpuid": [unit if at and unit is not None and not dead else n.NO_CPU for at, unit, dead in rows]}
+
+
 MAKERS = {
     "state stat": states,
     "priority": priorities,
@@ -116,4 +134,5 @@ MAKERS = {
     "wchan raw_wmesg wmesg": waits,
     "siglist": signals,
     "raw_name tid": thread_names,
+    "cpuid": cpus,
 }

@@ -58,13 +58,30 @@ def rssize(batch: Batch) -> dict[str, Sequence[Any]]:
     return {"rssize": [0 if gone else None if pages is None else pages * page for pages, gone in rows]}
 
 
+def lockless(read: Columns) -> bool:
+    """Whether threads count for themselves and a process has what those counted that are gone (7.6 or so, when struct
+    tusage got a generation, and later a lock); before, it was added up at each switch."""
+    return read.field("tusage", "tu_gen", "tu_pcl") is not None
+
+
+def used(batch: Batch, *paths: str, signed: bool = False) -> list[int | None]:
+    """A member of struct tusage, as tuagg_get_process() adds it up."""
+    read = batch.read
+    own = list(read.member(_at(read, *batch.used_by), "tusage", *paths, signed=signed))
+    if not batch.of_processes or not lockless(read):
+        return own
+    threads = _at(read, [thread for group in batch["tds"] for thread in group], "proc", "p_tu")
+    each = iter(read.member(threads, "tusage", *paths, signed=signed))
+    sums = [sum(next(each) or 0 for _ in group) for group in batch["tds"]]
+    return [None if value is None else value + more for value, more in zip(own, sums, strict=True)]
+
+
 def times(batch: Batch) -> dict[str, Sequence[Any]]:
     """The run time, and the ticks of the statistics clock as time: so the running kernel tells user and system time."""
-    read = batch.read
-    at = _at(read, *batch.used_by)
-    seconds = read.member(at, "tusage", "tu_runtime.tv_sec", signed=True)
-    nano = read.member(at, "tusage", "tu_runtime.tv_nsec", signed=True)
-    ticks = {name: read.member(at, "tusage", f"tu_{name}") for name in ("uticks", "sticks", "iticks")}
+    seconds = used(batch, "tu_runtime.tv_sec", signed=True)
+    nano = used(batch, "tu_runtime.tv_nsec", signed=True)
+    names = ("uticks", "sticks", "iticks")  # since 7.8 or so, in an array
+    ticks = {name: used(batch, f"tu_{name}", f"tu_ticks[{i}]") for i, name in enumerate(names)}
     rate = number(batch.parts, "stathz", 4) or number(batch.parts, "hz", 4) or 100
     gone = batch["dead"]
 
