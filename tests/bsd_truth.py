@@ -26,7 +26,7 @@ def check_identity(kd: Any, dump: BsdDump, format: str = "savecore") -> None:
     info = kd.info
     assert (info.system, info.release, info.format) == (dump.name, dump.facts.osrelease, format)
     assert info.version == dump.facts.version
-    assert (info.pointer_size, info.byteorder) == (dump.word, "little")
+    assert (info.pointer_size, info.byteorder) == (dump.word, dump.order)
     assert kd.loadavg() == [0.5, 0.25, 0.125]
     assert pykvm.kvm_getloadavg(kd, 2) == [0.5, 0.25]
     facts = kd.facts()

@@ -36,7 +36,7 @@ class Victim:
 
     def offset(self, pa: int) -> int:
         """Of a physical address in the file."""
-        if self.dump.name == "OpenBSD" and self.dump.machine.startswith("i386"):
+        if self.dump.placed.linear:
             return self.dump.placed.memory + pa
         at = self.dump.placed.memory
         for start, size in self.dump.placed.segments:
@@ -71,7 +71,7 @@ class Victim:
             poke(self.dump.core, offset, was)
 
     def word(self, value: int) -> bytes:
-        return (value & (1 << 8 * self.dump.word) - 1).to_bytes(self.dump.word, "little")
+        return (value & (1 << 8 * self.dump.word) - 1).to_bytes(self.dump.word, self.dump.order)
 
 
 def made(directory: Path, system: str, machine: str) -> Victim:

@@ -22,6 +22,11 @@ SIZES = (0, 680, 648, 644, 1020, 984)  # 0: a record that cannot be made
 MACHINES = [
     ("NetBSD", "amd64"), ("NetBSD", "i386"), ("NetBSD", "i386-pae"), ("NetBSD", "aarch64"),
     ("OpenBSD", "amd64"), ("OpenBSD", "i386"), ("OpenBSD", "i386-pae"), ("OpenBSD", "arm64"), ("OpenBSD", "riscv64"),
+    ("NetBSD", "m68k"), ("NetBSD", "m68k-040"), ("NetBSD", "m68k-sun3"), ("NetBSD", "m68k-sun3x"), ("OpenBSD", "m68k"),
+    ("NetBSD", "sparc-4"), ("NetBSD", "sparc-4m"), ("OpenBSD", "sparc-4c"), ("OpenBSD", "sparc-4m"),
+    ("NetBSD", "hppa"), ("OpenBSD", "m88k"), ("OpenBSD", "vax"),
+    ("NetBSD", "mips"), ("NetBSD", "mips-r3k"), ("NetBSD", "mips64"), ("NetBSD", "arm"), ("OpenBSD", "arm"),
+    ("OpenBSD", "sh"),
 ]  # fmt: skip
 
 
@@ -89,7 +94,7 @@ def test_any_types(victim: Victim, pokes: Any) -> None:
     """Structures of other sizes, with members elsewhere."""
     kernel = copied(victim)
     raw = kernel.read_bytes()
-    start = raw.index(b"\xf1\xcf\x02\x00")
+    start = raw.index(b"\xf1\xcf\x02\x00" if victim.dump.order == "little" else b"\xcf\xf1\x02\x00")
     with broken(kernel, pokes, start + 36, len(raw) - start - 0x400):
         triage(victim.dump.core, kernel, sizes=SIZES)
 

@@ -34,7 +34,7 @@ def test_core_cut_at_every_boundary(mirbsd_dump_factory: Any, machine: str) -> N
 @pytest.mark.parametrize(
     ("offset", "value", "message"),
     [
-        (0, b"\0\x99\x8f\xca", "midmag: machine id 153 is not known"),
+        (0, b"\x02\xff\x8f\xca", "midmag: machine id 767 is not known"),
         (4, b"\xff\xff", "kcore_seg CORE_CPU at offset 65535"),
         (4, b"\0\0", "kcore_seg CORE_CPU at offset 0"),
         (6, b"\xff\xff", "kcore_seg CORE_DATA at offset"),

@@ -26,7 +26,7 @@ from pykvm_fixtures.bsd import MACHINES, BsdDump
 
 import pykvm
 
-MACHINE = {"amd64": "x86_64", "i386-pae": "i386", "aarch64-16k": "aarch64", "aarch64-64k": "aarch64"}
+MACHINE = {"amd64": "x86_64"}  # by what is before the dash
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,8 @@ def words(signals: Any) -> tuple[int, ...]:
 def test_every_machine(bsd_written: Any, machine: str, layout: int) -> None:
     dump = bsd_written("NetBSD", machine, layout=layout, seed=1 + layout)
     with pykvm.Kvm(dump.core, dump.kernel) as kd:
-        assert kd.info.machine == MACHINE.get(machine, machine)
+        base = machine.partition("-")[0]
+        assert kd.info.machine == MACHINE.get(base, base)
         check_identity(kd, dump)
         check_messages(kd, dump)
         check_memory(kd, dump)

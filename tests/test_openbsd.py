@@ -26,7 +26,7 @@ from pykvm_fixtures.bsd import MACHINES, BsdDump
 
 import pykvm
 
-MACHINE = {"amd64": "x86_64", "i386-pae": "i386", "arm64": "aarch64"}
+MACHINE = {"amd64": "x86_64", "arm64": "aarch64"}  # by what is before the dash
 KERNEL = (0, 48813, 9021)  # the kernel's own processes, the oldest first
 
 
@@ -46,7 +46,8 @@ def one(kd: Any, pid: int) -> Any:
 def test_every_machine(bsd_written: Any, machine: str, layout: int) -> None:
     dump = bsd_written("OpenBSD", machine, layout=layout, seed=1 + layout)
     with pykvm.Kvm(dump.core, dump.kernel) as kd:
-        assert kd.info.machine == MACHINE.get(machine, machine)
+        base = machine.partition("-")[0]
+        assert kd.info.machine == MACHINE.get(base, base)
         check_identity(kd, dump)
         check_messages(kd, dump)
         check_memory(kd, dump)

@@ -183,6 +183,13 @@ static uint64_t address_in(const pk_level *l, uint64_t entry, uint64_t mask)
     return (entry & mask) << l->lshift | (entry & l->high_mask) << l->high_shift;
 }
 
+static uint64_t table_in(const pk_level *l, uint64_t entry)
+{
+    if (l->other_mask != 0 && (entry & l->other_mask) == l->other_value)
+        return entry & l->other_table_mask;
+    return address_in(l, entry, l->table_mask);
+}
+
 static int walk(const pk_mmu *mmu, const pk_image *image, uint64_t va, uint64_t *pa, uint64_t *left, pk_fault *fault)
 {
     const pk_root *root = find_root(mmu, va);
@@ -220,7 +227,7 @@ static int walk(const pk_mmu *mmu, const pk_image *image, uint64_t va, uint64_t 
             *left = inside - (va & inside) + 1;
             return 1;
         }
-        table = address_in(l, entry, l->table_mask);
+        table = table_in(l, entry);
     }
     return 0;
 }

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pykvm.errors import FormatError, KvmError
@@ -26,17 +26,26 @@ MAX_CPU = 4 << 20  # of cpu data; a sun4 with all its PMEGs has 70 KB
 
 @dataclass(frozen=True)
 class Machine:
-    """A machine id of <sys/exec_aout.h>, and how its dumps are written; `align` is its ALIGN()."""
+    """A machine id of <sys/exec_aout.h>, and how its dumps are written; `align` is its ALIGN(). either: kernels of both
+    byte orders write it."""
 
     mid: int
     name: str
     byteorder: str
     align: int
+    either: bool = False
 
     @property
     def order(self) -> str:
         """The byte order as struct's format character."""
         return "<" if self.byteorder == "little" else ">"
+
+    def ordered(self, word: bytes) -> Machine:
+        """The machine of the byte order in which a word that holds a small number is smaller."""
+        if not self.either:
+            return self
+        orders = sorted(("little", "big"), key=lambda order: order != self.byteorder)
+        return replace(self, byteorder=min(orders, key=lambda order: int.from_bytes(word, order)))  # type: ignore[arg-type]
 
     def aligned(self, n: int) -> int:
         """n rounded up as the machine's ALIGN() does."""
@@ -48,7 +57,17 @@ MACHINES = {
     m.mid: m
     for m in (
         Machine(134, "i386", "little", 4),
+        Machine(135, "m68k", "big", 4),
+        Machine(136, "m68k", "big", 4),
         Machine(138, "sparc", "big", 8),
+        Machine(139, "mips", "little", 8, True),
+        Machine(142, "mips", "big", 8, True),  # and of little-endian cobalt
+        Machine(143, "arm", "little", 8, True),
+        Machine(144, "m68k", "big", 4),  # NetBSD/sun2
+        Machine(145, "sh", "little", 4),
+        Machine(150, "vax", "little", 4),
+        Machine(153, "m88k", "big", 8),
+        Machine(154, "hppa", "big", 8),
         Machine(157, "x86_64", "little", 8),
         Machine(183, "aarch64", "little", 8),
         Machine(243, "riscv64", "little", 8),
@@ -108,6 +127,7 @@ class _Flaw(Exception):
 def _read_file(file: HostFile, machine: Machine, start: bytes) -> Image:
     if len(start) < HDR_SIZE:
         raise _Flaw(f"kcore_hdr: only {len(start)} of {HDR_SIZE} bytes are there")
+    machine = machine.ordered(start[8:])
     hdrsize, seghdrsize, nseg = struct.unpack(machine.order + "HHI", start[4:])
     if nseg != 2:
         raise _Flaw(f"c_nseg is {nseg}, must be 2")
@@ -139,9 +159,9 @@ def _image(
 ) -> Image:
     """Where memory lies is what the machine's data say; without them (i386) it is as it is, from 0 on without an end.
     What the data's header declares counts only then: it has 32 bits, and NetBSD's of a sparse dump is all memory."""
-    cpu = kcore_cpu.PARSERS[machine.name](file.path, cpu_data)
+    cpu = kcore_cpu.read(machine.name, machine.byteorder, file.path, cpu_data)
     held: Extents = Extents([Extent(0, 1 << 32, offset)])
-    if cpu is not None:
+    if cpu is not None and cpu.memory is not None:
         held = segments = Segments(cpu.memory, offset)
         declared = None if declared is None else segments.total
     header = KcoreHeader(machine, cpu_data, cpu, offset)
@@ -168,6 +188,7 @@ def from_device(file: HostFile, offset: int) -> tuple[Image, int]:
     machine = MACHINES.get(mid)
     if len(raw) != SEG_SIZE or magic != KCORE_MAGIC or machine is None or flag != CORE_CPU:
         raise KvmError("invalid magic in cpu_hdr", soft=True)
+    machine = machine.ordered(raw[4:])
     size = int(struct.unpack(machine.order + "I", raw[4:])[0])
     if size > min(MAX_CPU, file.size - offset - SEG_SIZE):
         raise KvmError("invalid size in cpu_hdr", soft=True)

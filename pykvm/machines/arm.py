@@ -22,3 +22,8 @@ LONG_LEVELS = (
     Level(21, 9, 8, (1, 1), LONG_FRAME, LONG_FRAME, leaf=(3, 1)),
     Level(12, 9, 8, (3, 3), 0, LONG_FRAME),
 )
+# NetBSD and OpenBSD: FreeBSD's sizes, and small pages without a type, whose use is watched: the next one faults.
+BSD_LEVELS = (
+    FREEBSD_LEVELS[0],
+    FREEBSD_LEVELS[1]._replace(present=(0xFFFFFFFF, 0)),
+)

@@ -4,13 +4,18 @@ MirBSD's kernels map by segments of 256 KB from KERNBASE up; the segment map say
 (sun4, sun4c) serves each. SRMMU entries: SPARC V8 manual, appendix H.
 """
 
-from pykvm.machines.mmu import Level, PmegShape
+from pykvm.machines.mmu import PRESENT_UNLESS, Level, PmegShape
 
 SEG_SHIFT = 18
 VA_MASK = 0xFFFFFFFF
 
 # Type bits 2: a page table entry. Bits 31..8 are the page frame, of a 36-bit physical address.
-SUN4M_LEVELS = (Level(12, 6, 4, (3, 2), table_mask=0, page_mask=0xFFFFFF00, lshift=4),)
+_PAGE, _FRAME = (3, 2), 0xFFFFFF00
+SUN4M_LEVELS = (Level(12, 6, 4, _PAGE, table_mask=0, page_mask=_FRAME, lshift=4),)
+
+# The whole tree, as processes have it: type 1 is a table, 2 a page on any level, 3 is reserved.
+_UPPER = Level(24, 8, 4, (3, 0), 0xFFFFFFFC, _FRAME, leaf=_PAGE, lshift=4, unless=PRESENT_UNLESS, refuse=(3, 3))
+SRMMU_LEVELS = (_UPPER, _UPPER._replace(shift=18, bits=6), *SUN4M_LEVELS)
 
 
 def pmeg_shape(base: int, page_shift: int) -> PmegShape:

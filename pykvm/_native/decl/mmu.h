@@ -21,7 +21,9 @@ typedef struct {
    (e & high_mask) << high_shift where a format keeps top bits at the bottom.
    If wide_shift is not 0, a leaf with (e & wide_mask) == wide_value is one of the
    entries of a page of 1 << wide_shift bytes, whose address is e & wide_page_mask.
-   An entry with (e & refuse_mask) == refuse_value is none, if refuse_mask is not 0. */
+   An entry with (e & refuse_mask) == refuse_value is none, if refuse_mask is not 0.
+   Where tables are known by virtual addresses of two linear ranges, one that is
+   (e & other_mask) == other_value is at e & other_table_mask, if other_mask is not 0. */
 enum { PK_PRESENT_UNLESS = 1, PK_LEAF_UNLESS = 2 };
 
 typedef struct {
@@ -40,6 +42,7 @@ typedef struct {
     uint64_t high_mask;
     uint64_t wide_mask, wide_value, wide_page_mask;
     uint64_t refuse_mask, refuse_value;
+    uint64_t other_mask, other_value, other_table_mask;
 } pk_level;
 
 /* Sun's MMU of the sun4 and sun4c: segments name page map entry groups. */

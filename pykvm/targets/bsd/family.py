@@ -15,12 +15,12 @@ from pykvm.symbols.base import Symbols
 from pykvm.targets import netbsd, openbsd
 from pykvm.targets.base import Parts, Target
 from pykvm.targets.bsd import argv, loadavg, msgbuf
-from pykvm.targets.bsd.machines import Machine, Tables, refuse_foreign
+from pykvm.targets.bsd.machines import Machine, Mmu, refuse_foreign
+from pykvm.targets.bsd.pmap import Pmap
 from pykvm.targets.bsd.types import KernelTypes
 from pykvm.targets.bsd.uvm import Anons, UserMemory
-from pykvm.targets.bsd.variables import number, number_of, string
+from pykvm.targets.bsd.variables import number, string, time_of
 from pykvm.types import layout
-from pykvm.types.decode import element
 
 MAX_VERSION = 1024
 USER_TLB = 64  # translations that are kept of one process
@@ -42,7 +42,7 @@ class Bsd(Target):
         self.byteorder = where.byteorder
         self.pointer_size = where.pointer_size
         self.page_size = where.page_size
-        self.tables: Tables | None = None
+        self.tables: Mmu | None = None
 
     def translation(self, image: Image, symbols: Symbols | None) -> Translation | None:
         if symbols is None:
@@ -97,7 +97,12 @@ class Bsd(Target):
                 f"{text(first[:80])!r}"
             )
         self.types = KernelTypes(parts, self.system, self.release(parts)[0], self.machine)
-        self.types.update(layout.builtin(self.records[self.pointer_size]))
+        self.types.update(layout.builtin(self.record_table))
+
+    @property
+    def record_table(self) -> str:
+        """The table of the records of this machine."""
+        return self.records[self.pointer_size]
 
     def release(self, parts: Parts) -> tuple[str | None, str | None]:
         version = string(parts, "version", MAX_VERSION)
@@ -125,12 +130,12 @@ class Bsd(Target):
 
     def now(self, parts: Parts) -> float | None:
         """Seconds since 1970 when the kernel stopped."""
-        seconds = number_of(parts, ("time_second", "time__second"), self.pointer_size)
+        seconds = time_of(parts, ("time_second", "time__second"), self.pointer_size)
         return None if seconds is None else float(seconds)
 
     def boot_time(self, parts: Parts) -> float | None:
         """And when it began."""
-        now, up = self.now(parts), number_of(parts, ("time_uptime", "time__uptime"), self.pointer_size)
+        now, up = self.now(parts), time_of(parts, ("time_uptime", "time__uptime"), self.pointer_size)
         return None if now is None or up is None else now - up
 
     def loadavg(self, parts: Parts) -> list[float]:
@@ -159,22 +164,11 @@ class Bsd(Target):
         if self.tables is None:
             raise KvmError(f"the memory of processes on {self.machine} is not read")
         types = self.types
-        pmap = parts.memory.read_ptr(
+        at = parts.memory.read_ptr(
             vmspace + types.struct("vmspace").offset("vm_map") + types.struct("vm_map").offset("pmap")
         )
-        struct = types.struct("pmap")
-        names = self.tables.pmap or self.where.pmap
-        name = next((name for name in names if name in struct), names[0])
-        field = struct.field(name)
-        count = element(field.type)[1] or 1
-        size = field.size // max(count, 1)
-        if count not in (1, 4) or size not in (4, 8):
-            raise FormatError(f"struct pmap: {name} is {field.type!r} of {field.size} bytes, which is no address")
-        raw = parts.memory.read(pmap + field.offset, size * count)
-        order = "big" if self.byteorder == "big" else "little"
-        words = [int.from_bytes(raw[i : i + size], order) for i in range(0, len(raw), size)]  # type: ignore[arg-type]
         memory = Memory()
-        user = self.tables.user([self.where.root(word) for word in words])
+        user = self.tables.user(Pmap(parts.memory, types, at, self.byteorder, self.where.pmap, self.where.root))
         memory.attach(parts.image, user, self.byteorder, self.pointer_size, USER_TLB)
         return memory
 

@@ -32,6 +32,13 @@ def number(parts: Parts, name: str, size: int, *, signed: bool = False) -> int |
     return int.from_bytes(raw, "big" if parts.memory._byteorder == "big" else "little", signed=signed)
 
 
-def number_of(parts: Parts, names: Sequence[str], size: int) -> int | None:
-    """A signed integer by the first of the names that it has had and that can be read."""
-    return next((found for name in names if (found := number(parts, name, size, signed=True)) is not None), None)
+def time_of(parts: Parts, names: Sequence[str], word: int) -> int | None:
+    """A time_t by the first of the names that it has had and that can be read. Kernels of 32 bits have had it as a word
+    and as 64 bits, of which the upper half comes first on big-endian machines, and is 0 until 2106."""
+    for name in names:
+        upper = number(parts, name, word, signed=True)
+        if upper == 0 and word == 4 and parts.memory._byteorder == "big":
+            return number(parts, name, 8, signed=True) or 0
+        if upper is not None:
+            return upper
+    return None

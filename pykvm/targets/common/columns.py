@@ -74,10 +74,12 @@ class Columns:
         """`size` bytes at an offset from each address, and a 1 for each of them that could be read."""
         out = bytearray(len(addrs) * size)
         mask = self.pointer_mask
-        table = array("Q", [a + offset & mask if a else 0 for a in addrs])  # nothing of a kernel's is at 0
+        table = array("Q", [a + offset & mask if a else 0 for a in addrs])
         ok = self.memory.gather_into(table, size, out, 0, size, partial=True)
         if 0 in ok and self.memory.unreadable is not None:  # closed by another thread meanwhile
             raise KvmError(self.memory.unreadable)
+        if not all(addrs):  # nothing of a kernel's is at 0, though some kernels have memory there
+            ok = bytearray(1 if a and good else 0 for a, good in zip(addrs, ok, strict=True))
         return out, ok
 
     def text_field(self, name: str, path: str) -> Field:

@@ -71,18 +71,18 @@ def _sparc(image: Image, symbols: Symbols) -> Translation | None:
         # is known. The original keeps 32 of the 36 bits of a physical address.
         roots = [
             mmu.Root(start, start + (1 << sparc.SEG_SHIFT) - 1, (pte - SPARC_KERNBASE) & 0xFFFFFFFF)
-            for start, (pte, _, npte) in zip(_segment_starts(), cpu.segmap, strict=True)
+            for start, (pte, _, npte) in zip(_segment_starts(cpu), cpu.segmap, strict=True)
             if npte != 0
         ]
         walker = mmu.radix(roots, sparc.SUN4M_LEVELS, "big")
         return Translation(walker, sparc.VA_MASK, "cannot read pte for {:x}")
-    shape = sparc.pmeg_shape(SPARC_KERNBASE, _sparc_page_size(image).bit_length() - 1)
+    shape = sparc.pmeg_shape(cpu.base, _sparc_page_size(image).bit_length() - 1)
     segments = [(group, npte) for _, group, npte in cpu.segmap]
     return Translation(mmu.pmeg(shape, segments, cpu.npmeg, cpu.ptes), sparc.VA_MASK)
 
 
-def _segment_starts() -> list[int]:
-    return [SPARC_KERNBASE + (i << sparc.SEG_SHIFT) for i in range(sparc_cpu.SEGMENTS)]
+def _segment_starts(cpu: sparc_cpu.SparcCpu) -> list[int]:
+    return [cpu.base + (i << sparc.SEG_SHIFT) for i in range(len(cpu.segmap))]
 
 
 def _sparc_page_size(image: Image) -> int:

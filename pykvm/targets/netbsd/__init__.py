@@ -19,9 +19,9 @@ def probe(image: Image, symbols: Symbols | None) -> Target | None:
 
 def target(image: Image, symbols: Symbols, known: str | None = None) -> Target | None:
     """The target of a machine; None if NetBSD is not known there. known: what is known of it otherwise."""
-    from pykvm.targets.bsd.machines import machine_of  # not before: a start costs milliseconds
+    from pykvm.targets.bsd.machines import chosen  # not before: a start costs milliseconds
     from pykvm.targets.netbsd.kernel import NetBSD
     from pykvm.targets.netbsd.platform import MACHINES
 
-    machine = MACHINES.get(known or machine_of(image, symbols, OWN) or "")
+    machine = chosen(MACHINES, image, symbols, (OWN,), known)
     return NetBSD(machine) if machine is not None else None

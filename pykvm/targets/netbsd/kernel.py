@@ -37,7 +37,10 @@ class NetBSD(Bsd):
     def boot_time(self, parts: Parts) -> float | None:
         # struct timespec boottime (NetBSD 6 to 8), else by the uptime.
         both = number(parts, "boottime", 8 + self.pointer_size) or 0
-        seconds, nano = both & (1 << 64) - 1, both >> 64
+        if self.byteorder == "big":
+            seconds, nano = divmod(both, 1 << 8 * self.pointer_size)
+        else:
+            nano, seconds = divmod(both, 1 << 64)
         return seconds + nano / 1e9 if 0 < seconds < 1 << 40 and nano < 10**9 else super().boot_time(parts)
 
     def record_struct(self, parts: Parts, two: bool) -> Struct:

@@ -10,8 +10,9 @@ from pykvm.errors import FormatError
 from pykvm.images.base import Image
 from pykvm.images.kcore_cpu import arm64, common, x86
 from pykvm.machines import aarch64
+from pykvm.machines.mips import physical
 from pykvm.symbols.base import Symbols
-from pykvm.targets.bsd import machines
+from pykvm.targets.bsd import arm, hppa, m68k, machines, mips, sparc
 from pykvm.targets.bsd.machines import Machine, Tables
 
 I386_KERNBASE = 0xC0000000
@@ -73,5 +74,11 @@ MACHINES = {
         Machine("x86_64", 8, _amd64),
         Machine("i386", 4, _i386),
         Machine("aarch64", 8, _aarch64, pmap=("pm_l0table_pa", "pm_l0_pa")),
+        Machine("arm", 4, arm.netbsd, either=True),
+        Machine("mips", 4, mips.finder(4), "big", pmap=("pm_segtab",), root=physical, either=True),
+        Machine("mips64", 8, mips.finder(8), "big", pmap=("pm_segtab",), root=physical, either=True),
+        Machine("m68k", 4, m68k.find, "big"),
+        Machine("sparc", 4, sparc.find, "big"),
+        Machine("hppa", 4, hppa.find, "big"),
     )
 }

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 FORMATS = ("savecore", "dump device", "raw", "elf")
 OWN = ("allprocess", "process0")  # variables that OpenBSD has since 4.8, and none of its relatives
 # Machines on which none of its relatives but NetBSD leaves such dumps: with few names, they are enough.
-ONLY = ("x86_64", "aarch64", "riscv64")
+ONLY = ("x86_64", "aarch64", "riscv64", "m68k", "hppa", "m88k", "vax", "arm", "sh")
 
 
 def probe(image: Image, symbols: Symbols | None) -> Target | None:
@@ -33,9 +33,9 @@ def probe(image: Image, symbols: Symbols | None) -> Target | None:
 
 def target(image: Image, symbols: Symbols, known: str | None = None) -> OpenBSD | None:
     """The target of a machine; None if OpenBSD is not known there. known: what is known of it otherwise."""
-    from pykvm.targets.bsd.machines import machine_of  # not before: a start costs milliseconds
+    from pykvm.targets.bsd.machines import chosen  # not before: a start costs milliseconds
     from pykvm.targets.openbsd.kernel import OpenBSD
     from pykvm.targets.openbsd.platform import MACHINES
 
-    machine = MACHINES.get(known or machine_of(image, symbols, *OWN) or "")
+    machine = chosen(MACHINES, image, symbols, OWN, known)
     return OpenBSD(machine) if machine is not None else None

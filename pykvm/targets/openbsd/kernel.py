@@ -11,7 +11,7 @@ from pykvm.targets.base import Parts, Thread
 from pykvm.targets.bsd import argv, files
 from pykvm.targets.bsd.family import Bsd
 from pykvm.targets.bsd.uvm import Anons
-from pykvm.targets.bsd.variables import number
+from pykvm.targets.bsd.variables import time_of
 from pykvm.targets.common import kinfo2
 from pykvm.targets.common.columns import Columns
 from pykvm.targets.openbsd import clock
@@ -21,18 +21,25 @@ from pykvm.targets.openbsd.procs.numbers import PS_SYSTEM, PS_ZOMBIE
 from pykvm.targets.openbsd.uvm import OpenbsdAnons
 from pykvm.types.layout import Struct
 
+# Machines that align integers of 64 bits to less than 8 bytes, and the table of their records.
+PACKED = dict.fromkeys(("i386", "m68k", "vax"), "openbsd-i386")
+
 
 class OpenBSD(Bsd):
     """OpenBSD on one of its machines."""
 
     system = "OpenBSD"
     prefix_words = 5
-    records = {4: "openbsd-i386", 8: "openbsd"}
+    records = {4: "openbsd", 8: "openbsd"}
     copies = {"kinfo_proc": kinfo2.COPIES, "kinfo_proc2": kinfo2.COPIES}
+
+    @property
+    def record_table(self) -> str:
+        return PACKED.get(self.machine) or super().record_table
 
     def boot_ns(self, parts: Parts) -> int | None:
         """Nanoseconds since 1970 when the kernel began."""
-        now, up = (number(parts, name, self.pointer_size, signed=True) for name in ("time_second", "time_uptime"))
+        now, up = (time_of(parts, (name,), self.pointer_size) for name in ("time_second", "time_uptime"))
         if now is None or up is None:
             return None
         return clock.boot_ns(self, parts, now - up)

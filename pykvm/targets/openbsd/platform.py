@@ -15,7 +15,7 @@ from pykvm.images.kcore_cpu import arm64, common
 from pykvm.machines import aarch64, i386, riscv64, x86_64
 from pykvm.machines.mmu import Level, Root
 from pykvm.symbols.base import Symbols
-from pykvm.targets.bsd import machines
+from pykvm.targets.bsd import arm, hppa, m68k, m88k, machines, sh, sparc, vax
 from pykvm.targets.bsd.machines import Finder, Machine, Tables
 
 I386_KERNBASE = 0xD0000000
@@ -96,5 +96,12 @@ MACHINES = {
         Machine("i386", 4, _i386, root=_frame),
         Machine("aarch64", 8, _static(aarch64.levels(4096, STATIC_BITS)), pmap=("pm_pt0pa",)),
         Machine("riscv64", 8, _static(riscv64.levels(STATIC_BITS)), pmap=("pm_satp",), root=_satp),
+        Machine("arm", 4, arm.openbsd),
+        Machine("sh", 4, sh.find, pmap=("pm_ptp",), root=sh.physical),
+        Machine("m68k", 4, m68k.find, "big"),
+        Machine("sparc", 4, sparc.find, "big"),
+        Machine("hppa", 4, hppa.find, "big"),
+        Machine("m88k", 4, m88k.find, "big", pmap=("pm_apr",), root=m88k.root),
+        Machine("vax", 4, vax.find),
     )
 }

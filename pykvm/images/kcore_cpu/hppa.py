@@ -1,0 +1,7 @@
+"""hppa: sys/arch/hppa/include/kcore.h of NetBSD and OpenBSD: one word without a meaning."""
+
+from __future__ import annotations
+
+
+def hppa(path: str, cpu: bytes) -> None:
+    """Nothing: memory lies in the file as it is."""
