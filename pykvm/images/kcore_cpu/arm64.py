@@ -32,16 +32,16 @@ class OpenbsdStatic(NamedTuple):
     memory: array[int]
 
 
-def aarch64(path: str, cpu: bytes) -> NetbsdArm | OpenbsdStatic:
+def aarch64(path: str, cpu: bytes, byteorder: str) -> NetbsdArm | OpenbsdStatic:
     """NetBSD's begins with TCR_EL1, OpenBSD's with a kernel address."""
     need(path, cpu, _PAIR.size)
     tcr, ttbr = _PAIR.unpack_from(cpu)
     if tcr >> 48 == 0xFFFF:
-        return static(path, cpu)
+        return static(path, cpu, byteorder)
     return NetbsdArm(tcr, ttbr, ended(cpu, _PAIR.size, len(cpu) // _PAIR.size))
 
 
-def static(path: str, cpu: bytes) -> OpenbsdStatic:
+def static(path: str, cpu: bytes, byteorder: str) -> OpenbsdStatic:
     """OpenBSD's arm64 and riscv64."""
     size = _STATIC.size + STATIC_SEGMENTS * RAM["little"].size
     need(path, cpu, size)

@@ -3,5 +3,5 @@
 from __future__ import annotations
 
 
-def hppa(path: str, cpu: bytes) -> None:
+def hppa(path: str, cpu: bytes, byteorder: str) -> None:
     """Nothing: memory lies in the file as it is."""

@@ -78,7 +78,7 @@ class Sun3x(NamedTuple):
     memory: array[int]
 
 
-def m68k(path: str, cpu: bytes) -> Motorola | Sun3 | Sun3x:
+def m68k(path: str, cpu: bytes, byteorder: str) -> Motorola | Sun3 | Sun3x:
     """NetBSD's begins with the name of the port, the other one with an address."""
     name = cpu[:16].partition(b"\0")[0]
     if not (name.isalnum() and name.isascii()):

@@ -18,7 +18,7 @@ class M88kCpu(NamedTuple):
     memory: array[int]
 
 
-def m88k(path: str, cpu: bytes) -> M88kCpu:
+def m88k(path: str, cpu: bytes, byteorder: str) -> M88kCpu:
     """All ports' alike."""
     need(path, cpu, _HEADER.size + 16)
     return M88kCpu(ended(cpu, _HEADER.size, SEGMENTS, "big"))

@@ -11,7 +11,7 @@ _HEADER = struct.Struct("<2I")
 SEGMENTS = 8  # NPHYS_RAM_SEGS
 
 
-def sh(path: str, cpu: bytes) -> Tables:
+def sh(path: str, cpu: bytes, byteorder: str) -> Tables:
     """The physical address of the kernel's first table, the number of segments, room for eight of them."""
     need(path, cpu, _HEADER.size + SEGMENTS * RAM["little"].size)
     table, count = _HEADER.unpack_from(cpu)

@@ -46,7 +46,7 @@ class SparcCpu(NamedTuple):
         return 13 if self.cputype == SUN4 else 12
 
 
-def sparc(path: str, cpu: bytes) -> SparcCpu:
+def sparc(path: str, cpu: bytes, byteorder: str) -> SparcCpu:
     """FormatError names the field that is wrong."""
 
     def part(name: str, offset: int, count: int, size: int) -> bytes:

@@ -21,7 +21,7 @@ class VaxCpu(NamedTuple):
     memory: array[int]
 
 
-def vax(path: str, cpu: bytes) -> VaxCpu:
+def vax(path: str, cpu: bytes, byteorder: str) -> VaxCpu:
     """Memory begins at 0, so that what looks like the start of the segment tells of the alignment."""
     need(path, cpu, _FORMS[-1].size)
     sysmap = start = size = 0

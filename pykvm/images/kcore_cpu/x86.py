@@ -10,14 +10,14 @@ PDP_PAE = 0x200  # in the first word of NetBSD/i386
 _PAIR, _WORDS = struct.Struct("<QQ"), struct.Struct("<2I")
 
 
-def amd64(path: str, cpu: bytes) -> Tables:
+def amd64(path: str, cpu: bytes, byteorder: str) -> Tables:
     """NetBSD's and OpenBSD's: two words, the physical address of the PML4 and the number of segments."""
     need(path, cpu, _PAIR.size)
     root, count = _PAIR.unpack_from(cpu)
     return Tables(root, counted(path, cpu, _PAIR.size, count))
 
 
-def i386(path: str, cpu: bytes) -> Tables | None:
+def i386(path: str, cpu: bytes, byteorder: str) -> Tables | None:
     """NetBSD's; None of MirBSD and OpenBSD, which write no such data (what happens to lie there: on OpenBSD the
     kernel's stack) as their memory lies in the file as it is."""
     if len(cpu) < _WORDS.size:

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 FORMATS = ("savecore", "dump device", "raw", "elf")
 OWN = ("allprocess", "process0")  # variables that OpenBSD has since 4.8, and none of its relatives
-# Machines on which none of its relatives but NetBSD leaves such dumps: with few names, they are enough.
-ONLY = ("x86_64", "aarch64", "riscv64", "m68k", "hppa", "m88k", "vax", "arm", "sh")
+# Machines on which MirBSD leaves such dumps, too: on others, few names are enough.
+SHARED = ("i386", "sparc")
 
 
 def probe(image: Image, symbols: Symbols | None) -> Target | None:
@@ -23,7 +23,7 @@ def probe(image: Image, symbols: Symbols | None) -> Target | None:
     if image.format not in FORMATS or symbols is None:
         return None
     named = any(symbols.loose(name) is not None for name in OWN)
-    if not named and not (image.machine in ONLY and image.format in FORMATS[:2]):
+    if not named and (image.machine in (None, *SHARED) or image.format not in FORMATS[:2]):
         return None
     found = target(image, symbols)
     if found is not None:
