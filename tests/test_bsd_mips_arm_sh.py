@@ -359,7 +359,7 @@ def test_sh_table(victims: Callable[[str, str], Victim], table: int) -> None:
 
 def test_sh_cut() -> None:
     with pytest.raises(pykvm.FormatError, match="core: cpu_kcore_hdr: only 135 of 136 bytes are there"):
-        sh.sh("core", bytes(135))
+        sh.sh("core", bytes(135), "little")
 
 
 @pytest.mark.parametrize(("system", "machine"), ALL)

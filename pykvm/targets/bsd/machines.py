@@ -97,7 +97,8 @@ Finder = Callable[[Image, Symbols], "Mmu | None"]
 class Machine:
     """One machine of a system. find: its page tables, None where an image does not tell (raw memory of another
     system); pmap: the member of struct pmap that says where a process's are, by the names that it has had; root: the
-    physical address out of that. either: its kernels are of either byte order, which the dump or the names tell."""
+    physical address out of that. either: its kernels are of either byte order, which the dump or the names tell;
+    align64: how C aligns integers of 64 bits there."""
 
     name: str
     pointer_size: int
@@ -107,6 +108,7 @@ class Machine:
     pmap: tuple[str, ...] = ("pm_pdirpa",)
     root: Callable[[int], int] = lambda value: value
     either: bool = False
+    align64: int = 8
 
 
 def amd64(root: int) -> Tables:

@@ -21,8 +21,7 @@ from pykvm.targets.openbsd.procs.numbers import PS_SYSTEM, PS_ZOMBIE
 from pykvm.targets.openbsd.uvm import OpenbsdAnons
 from pykvm.types.layout import Struct
 
-# Machines that align integers of 64 bits to less than 8 bytes, and the table of their records.
-PACKED = dict.fromkeys(("i386", "m68k", "vax"), "openbsd-i386")
+PACKED = "openbsd-i386"  # the table of records on machines that align integers of 64 bits to less than 8 bytes
 
 
 class OpenBSD(Bsd):
@@ -35,7 +34,7 @@ class OpenBSD(Bsd):
 
     @property
     def record_table(self) -> str:
-        return PACKED.get(self.machine) or super().record_table
+        return PACKED if self.where.align64 < 8 else super().record_table
 
     def boot_ns(self, parts: Parts) -> int | None:
         """Nanoseconds since 1970 when the kernel began."""

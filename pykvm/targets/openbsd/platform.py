@@ -93,15 +93,15 @@ MACHINES = {
     m.name: m
     for m in (
         Machine("x86_64", 8, _amd64),
-        Machine("i386", 4, _i386, root=_frame),
+        Machine("i386", 4, _i386, root=_frame, align64=4),
         Machine("aarch64", 8, _static(aarch64.levels(4096, STATIC_BITS)), pmap=("pm_pt0pa",)),
         Machine("riscv64", 8, _static(riscv64.levels(STATIC_BITS)), pmap=("pm_satp",), root=_satp),
         Machine("arm", 4, arm.openbsd),
-        Machine("sh", 4, sh.find, pmap=("pm_ptp",), root=sh.physical),
-        Machine("m68k", 4, m68k.find, "big"),
+        Machine("sh", 4, sh.find, pmap=("pm_ptp",), root=sh.physical, align64=4),
+        Machine("m68k", 4, m68k.find, "big", align64=2),
         Machine("sparc", 4, sparc.find, "big"),
         Machine("hppa", 4, hppa.find, "big"),
         Machine("m88k", 4, m88k.find, "big", pmap=("pm_apr",), root=m88k.root),
-        Machine("vax", 4, vax.find),
+        Machine("vax", 4, vax.find, align64=4),
     )
 }
