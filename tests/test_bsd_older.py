@@ -163,7 +163,8 @@ def test_structures_of_no_size(tmp_path: Path, kind: str) -> None:
     ("system", "machine", "size"),
     [
         ("OpenBSD", "m68k", 644), ("OpenBSD", "vax", 644), ("OpenBSD", "sh", 644), ("OpenBSD", "sparc-4c", 648),
-        ("OpenBSD", "hppa", 648), ("OpenBSD", "m88k", 648), ("NetBSD", "m68k", 680), ("NetBSD", "sparc-4m", 680), ("NetBSD", "hppa", 680),
+        ("OpenBSD", "hppa", 648), ("OpenBSD", "m88k", 648), ("NetBSD", "m68k", 680), ("NetBSD", "sparc-4m", 680),
+        ("NetBSD", "hppa", 680),
     ],
 )  # fmt: skip
 def test_sizes_of_records(bsd_written: Any, system: str, machine: str, size: int) -> None:

@@ -13,6 +13,7 @@ from pykvm.records import FileRecord, ProcessRecord, text
 from pykvm.symbols.base import Symbols
 from pykvm.targets import openbsd
 from pykvm.targets.base import Parts, Target, Thread
+from pykvm.targets.bsd.machines import refuse_foreign
 from pykvm.targets.mirbsd import argv, files, neutral, platform, proc2, procs
 from pykvm.targets.mirbsd.structs import Structs
 from pykvm.types import layout
@@ -47,7 +48,7 @@ class MirBSD(Target):
     def translation(self, image: Image, symbols: Symbols | None) -> Translation | None:
         if symbols is None:
             return None
-        platform.refuse_foreign(image, symbols)
+        refuse_foreign(image, symbols)
         self.page_size = self.platform.page_size(image)
         return self.platform.translation(image, symbols)
 

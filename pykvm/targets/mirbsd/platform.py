@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pykvm.errors import AddressError, FormatError
 from pykvm.images.base import Image
 from pykvm.images.kcore_cpu import sparc as sparc_cpu
-from pykvm.machines import i386, mmu, sparc
+from pykvm.machines import i386, mmu
 from pykvm.machines.mmu import Translation
 from pykvm.symbols.base import Symbols
+from pykvm.targets.bsd import sparc
 
 
 @dataclass(frozen=True)
@@ -63,26 +64,8 @@ def _i386(image: Image, symbols: Symbols) -> Translation | None:
 
 def _sparc(image: Image, symbols: Symbols) -> Translation | None:
     """From the segment map in the dump's header; raw memory of a sparc does not tell."""
-    if image.header is None:
-        return None
-    cpu: sparc_cpu.SparcCpu = image.header.cpu
-    if cpu.cputype == sparc_cpu.SUN4M:
-        # sg_pte is a kernel virtual address in the part that is mapped linearly, so its table's physical address
-        # is known. The original keeps 32 of the 36 bits of a physical address.
-        roots = [
-            mmu.Root(start, start + (1 << sparc.SEG_SHIFT) - 1, (pte - SPARC_KERNBASE) & 0xFFFFFFFF)
-            for start, (pte, _, npte) in zip(_segment_starts(cpu), cpu.segmap, strict=True)
-            if npte != 0
-        ]
-        walker = mmu.radix(roots, sparc.SUN4M_LEVELS, "big")
-        return Translation(walker, sparc.VA_MASK, "cannot read pte for {:x}")
-    shape = sparc.pmeg_shape(cpu.base, _sparc_page_size(image).bit_length() - 1)
-    segments = [(group, npte) for _, group, npte in cpu.segmap]
-    return Translation(mmu.pmeg(shape, segments, cpu.npmeg, cpu.ptes), sparc.VA_MASK)
-
-
-def _segment_starts(cpu: sparc_cpu.SparcCpu) -> list[int]:
-    return [cpu.base + (i << sparc.SEG_SHIFT) for i in range(len(cpu.segmap))]
+    found = sparc.find(image, symbols)
+    return None if found is None else found.translation()
 
 
 def _sparc_page_size(image: Image) -> int:
@@ -98,12 +81,3 @@ PLATFORMS = {
         Platform("sparc", "big", SPARC_KERNBASE, SPARC_KERNBASE, "mirbsd-sparc", _sparc_page_size, _sparc),
     )
 }
-
-
-def refuse_foreign(image: Image, symbols: Symbols) -> None:
-    """FormatError if a namelist is of another machine than its dump."""
-    if image.machine is None:
-        return
-    if symbols.machine not in (None, image.machine) or symbols.byteorder not in (None, image.byteorder):
-        what = symbols.machine or f"{symbols.byteorder}-endian"
-        raise FormatError(f"bad namelist: {symbols.path} is of {what}, the dump {image.path} of {image.machine}")
