@@ -26,7 +26,7 @@ MACHINES = [
     ("NetBSD", "sparc-4"), ("NetBSD", "sparc-4m"), ("OpenBSD", "sparc-4c"), ("OpenBSD", "sparc-4m"),
     ("NetBSD", "hppa"), ("OpenBSD", "m88k"), ("OpenBSD", "vax"),
     ("NetBSD", "mips"), ("NetBSD", "mips-r3k"), ("NetBSD", "mips64"), ("NetBSD", "arm"), ("OpenBSD", "arm"),
-    ("OpenBSD", "sh"),
+    ("OpenBSD", "sh"), ("NetBSD", "sparc64"), ("OpenBSD", "sparc64-sun4v"), ("NetBSD", "alpha"),
 ]  # fmt: skip
 
 

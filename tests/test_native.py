@@ -177,6 +177,8 @@ def test_four_levels_of_big_endian_entries(memory: Callable[..., Memory]) -> Non
         lib.pk_mmu_radix(ffi.new("pk_root[1]"), 1, ffi.new("pk_level[2]", [(12, 9, 8), (12, 9, 8)]), 2, 0) == ffi.NULL
     )
     assert lib.pk_mmu_radix(ffi.new("pk_root[1]"), 1, ffi.new("pk_level[1]", [(12, 9, 3)]), 1, 0) == ffi.NULL
+    wide = ffi.new("pk_level[1]", [{"shift": 12, "bits": 9, "entry_size": 8, "rshift": 64}])
+    assert lib.pk_mmu_radix(ffi.new("pk_root[1]"), 1, wide, 1, 0) == ffi.NULL
 
 
 @CORE_SETTINGS

@@ -23,7 +23,8 @@ static int levels_make_sense(const pk_level *levels, size_t n)
     for (size_t i = 0; i < n; i++) {
         const pk_level *l = &levels[i];
         if ((l->entry_size != 4 && l->entry_size != 8) || l->bits == 0 || l->shift + l->bits > 64 || l->lshift > 63 ||
-            l->high_shift > 63 || l->wide_shift > 63 || (l->wide_shift != 0 && l->wide_shift < l->shift))
+            l->rshift > 63 || l->high_shift > 63 || l->wide_shift > 63 ||
+            (l->wide_shift != 0 && l->wide_shift < l->shift))
             return 0;
         if (i > 0 && l->shift + l->bits > levels[i - 1].shift)
             return 0;
@@ -180,7 +181,7 @@ static int is_refused(const pk_level *l, uint64_t entry)
 
 static uint64_t address_in(const pk_level *l, uint64_t entry, uint64_t mask)
 {
-    return (entry & mask) << l->lshift | (entry & l->high_mask) << l->high_shift;
+    return (entry & mask) >> l->rshift << l->lshift | (entry & l->high_mask) << l->high_shift;
 }
 
 static uint64_t table_in(const pk_level *l, uint64_t entry)

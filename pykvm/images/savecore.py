@@ -52,7 +52,8 @@ class Machine:
         return (n + self.align - 1) & -self.align
 
 
-# i386 and sparc are MirBSD's, too; riscv64 is OpenBSD's.
+# i386 and sparc are MirBSD's, too. From 151 on OpenBSD's are its own; what 151 (mips1) and 159 (ia64) are to NetBSD
+# writes no dumps there. 243 is ELF's number of riscv64.
 MACHINES = {
     m.mid: m
     for m in (
@@ -61,14 +62,19 @@ MACHINES = {
         Machine(136, "m68k", "big", 4),
         Machine(138, "sparc", "big", 8),
         Machine(139, "mips", "little", 8, True),
+        Machine(141, "alpha", "little", 8),
         Machine(142, "mips", "big", 8, True),  # and of little-endian cobalt
         Machine(143, "arm", "little", 8, True),
         Machine(144, "m68k", "big", 4),  # NetBSD/sun2
         Machine(145, "sh", "little", 4),
         Machine(150, "vax", "little", 4),
+        Machine(151, "sparc64", "big", 16),  # OpenBSD's
         Machine(153, "m88k", "big", 8),
         Machine(154, "hppa", "big", 8),
+        Machine(156, "sparc64", "big", 16),  # NetBSD's
         Machine(157, "x86_64", "little", 8),
+        Machine(159, "aarch64", "little", 8),  # OpenBSD's
+        Machine(161, "riscv64", "little", 8),  # OpenBSD's
         Machine(183, "aarch64", "little", 8),
         Machine(243, "riscv64", "little", 8),
     )
@@ -190,16 +196,17 @@ def from_device(file: HostFile, offset: int) -> tuple[Image, int]:
         raise KvmError("invalid magic in cpu_hdr", soft=True)
     machine = machine.ordered(raw[4:])
     size = int(struct.unpack(machine.order + "I", raw[4:])[0])
-    if size > min(MAX_CPU, file.size - offset - SEG_SIZE):
+    start = offset + machine.aligned(SEG_SIZE)
+    if size > min(MAX_CPU, file.size - start):
         raise KvmError("invalid size in cpu_hdr", soft=True)
-    cpu_data = file.pread(offset + SEG_SIZE, size)
+    cpu_data = file.pread(start, size)
     if len(cpu_data) != size:
         raise KvmError("invalid size in cpu_hdr", soft=True)
     try:
-        image = _image("dump device", file, machine, cpu_data, offset + SEG_SIZE + size)
+        image = _image("dump device", file, machine, cpu_data, start + size)
     except FormatError as e:
         raise KvmError(str(e), soft=True) from e
-    return image, SEG_SIZE + size
+    return image, start + size - offset
 
 
 def file_header(header: KcoreHeader, memory_size: int) -> bytes:

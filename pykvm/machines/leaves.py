@@ -105,7 +105,7 @@ class _Test:
     def address(self, entry: int, mask: int) -> int:
         """The address in an entry."""
         level = self.level
-        return ((entry & mask) << level.lshift | (entry & level.high[0]) << level.high[1]) & ADDRESS
+        return ((entry & mask) >> level.rshift << level.lshift | (entry & level.high[0]) << level.high[1]) & ADDRESS
 
     def page(self, entry: int, va: int) -> int:
         """Where the page at va begins in memory."""

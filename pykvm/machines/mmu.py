@@ -29,9 +29,9 @@ class Level(NamedTuple):
 
     An entry is present if entry & present[0] == present[1]; above the last level it is a page if
     entry & leaf[0] == leaf[1]; `unless` turns tests round (PRESENT_UNLESS, LEAF_UNLESS). Addresses are
-    (entry & mask) << lshift, with (entry & high[0]) << high[1] for top bits that are kept elsewhere. A page whose
-    entry & wide.mask == wide.value is of 1 << wide.shift bytes; entry & refuse[0] == refuse[1] is no entry. A table
-    whose entry & other[0] == other[1] is at entry & other[2].
+    (entry & mask) >> rshift << lshift, with (entry & high[0]) << high[1] for top bits that are kept elsewhere. A page
+    whose entry & wide.mask == wide.value is of 1 << wide.shift bytes; entry & refuse[0] == refuse[1] is no entry. A
+    table whose entry & other[0] == other[1] is at entry & other[2].
     """
 
     shift: int
@@ -47,6 +47,7 @@ class Level(NamedTuple):
     wide: Wide = NO_WIDE
     refuse: tuple[int, int] = (0, 0)
     other: tuple[int, int, int] = (0, 0, 0)
+    rshift: int = 0
 
 
 class Root(NamedTuple):
@@ -79,7 +80,7 @@ def hashed(roots: Iterable[Root], table: int, groups: int) -> Any:
 def _level(v: Level) -> tuple[int, ...]:
     """A pk_level, member by member."""
     masks = (*v.present, *v.leaf, v.table_mask, v.page_mask, v.high[0], *v.wide[1:], *v.refuse, *v.other)
-    return (v.shift, v.bits, v.entry_size, v.lshift, v.unless, v.high[1], v.wide.shift, 0, *masks)
+    return (v.shift, v.bits, v.entry_size, v.lshift, v.unless, v.high[1], v.wide.shift, v.rshift, *masks)
 
 
 class PmegShape(NamedTuple):

@@ -17,7 +17,7 @@ typedef struct {
 /* One level of a radix tree. An entry is present if (e & present_mask) ==
    present_value; it is a leaf on the last level, or if leaf_mask is not 0 and
    (e & leaf_mask) == leaf_value; in `flags` both tests can be turned round.
-   The address in an entry is (e & mask) << lshift, joined by
+   The address in an entry is (e & mask) >> rshift << lshift, joined by
    (e & high_mask) << high_shift where a format keeps top bits at the bottom.
    If wide_shift is not 0, a leaf with (e & wide_mask) == wide_value is one of the
    entries of a page of 1 << wide_shift bytes, whose address is e & wide_page_mask.
@@ -34,7 +34,7 @@ typedef struct {
     uint8_t flags;
     uint8_t high_shift;
     uint8_t wide_shift;
-    uint8_t reserved;
+    uint8_t rshift;
     uint64_t present_mask, present_value;
     uint64_t leaf_mask, leaf_value;
     uint64_t table_mask;

@@ -14,6 +14,7 @@ from typing import Any
 # machine id in savecore.py.
 PARSERS = {
     "aarch64": ("arm64", "aarch64"),
+    "alpha": ("alpha", "alpha"),
     "arm": ("arm", "arm"),
     "hppa": ("hppa", "hppa"),
     "i386": ("x86", "i386"),
@@ -23,6 +24,7 @@ PARSERS = {
     "riscv64": ("arm64", "static"),
     "sh": ("sh", "sh"),
     "sparc": ("sparc", "sparc"),
+    "sparc64": ("sparc64", "sparc64"),
     "vax": ("vax", "vax"),
     "x86_64": ("x86", "amd64"),
 }

@@ -27,6 +27,15 @@ def need(path: str, cpu: bytes, size: int) -> None:
         raise FormatError(f"{path}: cpu_kcore_hdr: only {len(cpu)} of {size} bytes are there")
 
 
+def part(path: str, cpu: bytes, name: str, offset: int, count: int, size: int) -> bytes:
+    """So many entries of one size; FormatError if there is no room for them."""
+    if offset > len(cpu) or count * size > len(cpu) - offset:
+        raise FormatError(
+            f"{path}: {name}: {count} entries at offset {offset} do not fit the cpu header of {len(cpu)} bytes"
+        )
+    return cpu[offset : offset + count * size]
+
+
 def counted(path: str, cpu: bytes, offset: int, count: int, byteorder: str = "little") -> array[int]:
     """So many segments; FormatError if they are more than there is room for."""
     size = RAM[byteorder].size

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from pykvm.errors import FormatError
+from pykvm.images.kcore_cpu import common
 from pykvm.images.kcore_cpu.common import words
 
 SUN4, SUN4C, SUN4M = 0, 1, 2
@@ -50,11 +51,7 @@ def sparc(path: str, cpu: bytes, byteorder: str) -> SparcCpu:
     """FormatError names the field that is wrong."""
 
     def part(name: str, offset: int, count: int, size: int) -> bytes:
-        if offset > len(cpu) or count * size > len(cpu) - offset:
-            raise FormatError(
-                f"{path}: {name}: {count} entries at offset {offset} do not fit the cpu header of {len(cpu)} bytes"
-            )
-        return cpu[offset : offset + count * size]
+        return common.part(path, cpu, name, offset, count, size)
 
     part("cpu_kcore_hdr", 0, 1, _NETBSD.size)
     cputype, kernbase = struct.unpack_from(">2I", cpu)

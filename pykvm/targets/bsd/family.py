@@ -19,7 +19,7 @@ from pykvm.targets.bsd.machines import Machine, Mmu, refuse_foreign
 from pykvm.targets.bsd.pmap import Pmap
 from pykvm.targets.bsd.types import KernelTypes
 from pykvm.targets.bsd.uvm import Anons, UserMemory
-from pykvm.targets.bsd.variables import number, string, time_of
+from pykvm.targets.bsd.variables import count, number, string, time_of
 from pykvm.types import layout
 
 MAX_VERSION = 1024
@@ -119,7 +119,7 @@ class Bsd(Target):
         for title, seconds in (("boot time", self.boot_time(parts)), ("dump time", self.now(parts))):
             if seconds:
                 found[title] = seconds
-        pages = number(parts, "physmem", 4)
+        pages = count(parts, "physmem", self.pointer_size)
         if pages:
             found["physical memory"] = pages * self.page_size
         panic = number(parts, "panicstr", self.pointer_size)

@@ -32,6 +32,15 @@ def number(parts: Parts, name: str, size: int, *, signed: bool = False) -> int |
     return int.from_bytes(raw, "big" if parts.memory._byteorder == "big" else "little", signed=signed)
 
 
+def count(parts: Parts, name: str, word: int) -> int | None:
+    """A number below 1 << 32 that has been an int and is a long, as physmem: on big-endian machines the lower half of
+    a long comes last."""
+    upper = number(parts, name, 4)
+    if upper == 0 and word == 8 and parts.memory._byteorder == "big":
+        return number(parts, name, 8)
+    return upper
+
+
 def time_of(parts: Parts, names: Sequence[str], word: int) -> int | None:
     """A time_t by the first of the names that it has had and that can be read. Kernels of 32 bits have had it as a word
     and as 64 bits, of which the upper half comes first on big-endian machines, and is 0 until 2106."""

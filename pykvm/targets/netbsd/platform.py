@@ -12,7 +12,7 @@ from pykvm.images.kcore_cpu import arm64, common, x86
 from pykvm.machines import aarch64
 from pykvm.machines.mips import physical
 from pykvm.symbols.base import Symbols
-from pykvm.targets.bsd import arm, hppa, m68k, machines, mips, sparc
+from pykvm.targets.bsd import alpha, arm, hppa, m68k, machines, mips, sparc, sparc64
 from pykvm.targets.bsd.machines import Machine, Tables
 
 I386_KERNBASE = 0xC0000000
@@ -80,5 +80,7 @@ MACHINES = {
         Machine("m68k", 4, m68k.find, "big"),
         Machine("sparc", 4, sparc.find, "big"),
         Machine("hppa", 4, hppa.find, "big"),
+        Machine("sparc64", 8, sparc64.find, "big", pmap=("pm_physaddr",)),
+        Machine("alpha", 8, alpha.find),
     )
 }

@@ -15,7 +15,7 @@ from pykvm.images.kcore_cpu import arm64, common
 from pykvm.machines import aarch64, i386, riscv64, x86_64
 from pykvm.machines.mmu import Level, Root
 from pykvm.symbols.base import Symbols
-from pykvm.targets.bsd import arm, hppa, m68k, m88k, machines, sh, sparc, vax
+from pykvm.targets.bsd import alpha, arm, hppa, m68k, m88k, machines, sh, sparc, sparc64, vax
 from pykvm.targets.bsd.machines import Finder, Machine, Tables
 
 I386_KERNBASE = 0xD0000000
@@ -103,5 +103,7 @@ MACHINES = {
         Machine("hppa", 4, hppa.find, "big"),
         Machine("m88k", 4, m88k.find, "big", pmap=("pm_apr",), root=m88k.root),
         Machine("vax", 4, vax.find, align64=4),
+        Machine("sparc64", 8, sparc64.find, "big", pmap=("pm_physaddr",)),
+        Machine("alpha", 8, alpha.find),
     )
 }
