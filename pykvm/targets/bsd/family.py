@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from pykvm.errors import FormatError, KvmError
 from pykvm.images.base import Image
+from pykvm.images.hostfile import HostFile
 from pykvm.machines.mmu import Translation
 from pykvm.memory import Memory
 from pykvm.records import ProcessRecord, text
@@ -90,8 +91,7 @@ class Bsd(Target):
         if first and not first.startswith(self.system.encode() + b" "):
             raise FormatError(f"{parts.image.path}: is of {text(first[:80])!r}, which is no {self.system}")
         kernel, marked = parts.kernel, self.system.encode() + b" "
-        # A file that was emptied of all but its names has no text of any version.
-        if first and kernel is not None and not kernel.contains(first) and kernel.contains(marked):
+        if first and kernel is not None and _another(parts, kernel, first, marked):
             raise FormatError(
                 f"bad namelist: {kernel.path} is not the kernel of {parts.image.path}, whose version is "
                 f"{text(first[:80])!r}"
@@ -173,9 +173,19 @@ class Bsd(Target):
         return memory
 
 
+def _another(parts: Parts, kernel: HostFile, first: bytes, marked: bytes) -> bool:
+    """Whether a kernel file has another version text than the dump. One that was emptied of all but its names has
+    none."""
+    told = parts.symbols.held("version", len(first))
+    if told is not None and told.strip(b"\0"):
+        return told != first
+    return not kernel.contains(first) and kernel.contains(marked)
+
+
 def _mapped(parts: Parts, va: int) -> bool:
+    """Whether there is memory at an address: what lies linearly has a translation in any case."""
     try:
-        parts.memory.translate(va)
+        parts.memory.read(va, 1)
     except KvmError:
         return False
     return True

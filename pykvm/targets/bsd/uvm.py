@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 
 MAX_PAGES = 256  # that are kept of one process
-ENCRYPTS = ("uvm_doswapencrypt", "uvm_swap_encrypt")  # OpenBSD's, on unless it is turned off; NetBSD's since 10
+# Whether swap is encrypted: OpenBSD's int, on unless it is turned off; NetBSD's bool since 10.
+ENCRYPTS = {"uvm_doswapencrypt": 4, "uvm_swap_encrypt": 1}
 
 
 class NotDumped(AddressError):
@@ -78,7 +79,7 @@ class Anons(ABC):
                     f"invalid address ({pa:x}): physical, of {va:x}: the dump has no memory there", va
                 ) from e
         slot = self.member(anon, "vm_anon", "an_swslot", signed=True)
-        if slot > 0 and any(number(self.parts, name, 4) for name in ENCRYPTS):
+        if slot > 0 and any(number(self.parts, name, size) for name, size in ENCRYPTS.items()):
             raise NotDumped(f"invalid address ({va:x}): its page is in swap, which the kernel encrypts", va)
         return self._swapped(slot, va)
 
