@@ -109,7 +109,7 @@ def localise(guest: Any) -> None:
     """Give the guest files of its own where the programs that are measured have theirs."""
     programs = [os.path.realpath(path) for path in (sys.executable, str(shutil.which("ps")))]
     files = sorted({os.path.realpath(path) for program in programs for path in (program, *libraries(program))})
-    folders = [sysconfig.get_path("stdlib"), sys.prefix, str(Path(pykvm.__file__).parent)]
+    folders = [sysconfig.get_path("stdlib"), sys.prefix, str(Path(pykvm.__file__).resolve().parent)]
     compileall.compile_dir(folders[-1], quiet=2)
     # Not in /tmp, which is another one in the guest.
     with tempfile.NamedTemporaryFile(suffix=".tar", dir=LIVE.parent.parent) as archive:

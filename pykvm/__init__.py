@@ -1,12 +1,12 @@
 """kvm(3) for Python: kernel memory images of any kernel, from any host."""
 
-from importlib import import_module
 from typing import TYPE_CHECKING
 
 from pykvm.constants import *  # noqa: F403
+from pykvm.loading import load, loading
 
 if TYPE_CHECKING:
-    from pykvm import errors
+    from pykvm import errors as errors
     from pykvm.cptime import kvm_getcptime
     from pykvm.dump import kvm_dump_header, kvm_dump_inval, kvm_dump_mkheader, kvm_dump_wrtheader
     from pykvm.errors import AddressError, FormatError, KvmError
@@ -39,7 +39,7 @@ __version__ = "0.1.0"
 
 # Where the names are: each file is loaded when one of its names is asked for first, so that a program starts as fast
 # as what it uses (for types, the lines above say the same).
-FILES = {
+_FILES = {
     "cptime": "kvm_getcptime",
     "dump": "kvm_dump_header kvm_dump_inval kvm_dump_mkheader kvm_dump_wrtheader",
     "errors": "AddressError FormatError KvmError",
@@ -61,21 +61,46 @@ FILES = {
     "swapinfo": "kvm_getswapinfo",
     "targets.base": "Thread",
 }
-PLACES = {name: file for file, names in FILES.items() for name in names.split()}
+_PLACES = {name: file for file, names in _FILES.items() for name in names.split()}
+# Other modules that are there as attributes once the package is imported.
+_MODULES = (
+    "asking", "errors", "files", "images", "loading", "machines", "memory", "opening", "paths", "progress", "symbols",
+    "targets", "types", *_FILES,
+)  # fmt: skip
+
+_FOREIGN = ("bz2", "fcntl", "gzip", "json", "lzma", "tempfile", "zlib", "zstandard")  # that some dumps need
+_NOT_ALL = ("pykvm._native.", "pykvm.capi", "pykvm.cli")  # of it is for programs that import it
+
+if not TYPE_CHECKING:  # which would take every name for one that is there
+
+    def __getattr__(name: str) -> object:
+        if name in _PLACES:
+            found: object = getattr(load(f"pykvm.{_PLACES[name]}"), name)
+        elif name in _MODULES:
+            found = load(f"pykvm.{name}")
+        else:
+            raise AttributeError(f"module 'pykvm' has no attribute {name!r}")
+        globals()[name] = found
+        return found
+
+    def __dir__() -> list[str]:
+        return sorted({*__all__, *_MODULES, *(name for name in globals() if name[:2] == "__")})
 
 
-def __getattr__(name: str) -> object:
-    if name == "errors":
-        return import_module("pykvm.errors")
-    if name not in PLACES:
-        raise AttributeError(f"module 'pykvm' has no attribute {name!r}")
-    found: object = getattr(import_module(f"pykvm.{PLACES[name]}"), name)
-    globals()[name] = found
-    return found
+def preload() -> None:
+    """Load all of pykvm now: for programs that give up its files (chroot(2), other users) or have to be quick later.
+    Otherwise a file is loaded when it is needed first. KvmError if one cannot be."""
+    import contextlib
+    from importlib import import_module
+    from pkgutil import walk_packages
 
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *PLACES})
+    for name in _FOREIGN:
+        with contextlib.suppress(ImportError):  # not in every Python
+            import_module(name)
+    with loading:
+        for module in walk_packages(__path__, "pykvm."):
+            if not module.name.startswith(_NOT_ALL) and not module.name.endswith("__main__"):
+                load(module.name)
 
 
 # One by one: a type checker takes no others for exported.
@@ -168,4 +193,5 @@ __all__ = [
     "kvm_walk_pages",
     "kvm_write",
     "native_libkvm",
+    "preload",
 ]

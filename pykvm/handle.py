@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from pykvm.asking import Asking, Recorded
 from pykvm.constants import KVM_NO_FILES
 from pykvm.errors import CLOSED, KvmError
+from pykvm.loading import loading
 
 if TYPE_CHECKING:
     from pykvm.images.base import Image
@@ -231,7 +232,8 @@ class Kvm(Asking):
     def _ask_running(self) -> None:
         """Of a handle without files: the kernel that runs here, when it is asked first."""
         if self._no_files and self._target is None:
-            from pykvm.targets import live
+            with loading:
+                from pykvm.targets import live
 
             if live.can_tell():
                 self._target, self._parts = live.opened(self)
@@ -264,7 +266,8 @@ class Kvm(Asking):
     @property
     def info(self) -> Info:
         """What this is an image of."""
-        from pykvm.info import Info, of_target
+        with loading:
+            from pykvm.info import Info, of_target
 
         with Recorded(self):
             self._ask_running()
@@ -305,7 +308,8 @@ class Kvm(Asking):
 
 def opening() -> ModuleType:
     """How files are opened, which takes longer to load than the rest, and not every handle has any."""
-    from pykvm import opening
+    with loading:
+        from pykvm import opening
 
     return opening
 

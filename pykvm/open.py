@@ -12,6 +12,7 @@ from pykvm.asking import Recorded
 from pykvm.constants import KVM_NO_FILES
 from pykvm.errors import CLOSED, KvmError
 from pykvm.handle import ERRBUF, Kvm, handle, opening
+from pykvm.loading import loading
 from pykvm.paths import MAXPATHLEN, Path
 
 __all__ = ["Kvm", "kvm_close", "kvm_geterr", "kvm_open", "kvm_open2", "kvm_openfiles"]
@@ -71,7 +72,8 @@ def kvm_open2(
         raise TypeError("resolver must be callable or None")
     kd = _prepared(execfile, None, flags, errbuf)
     if resolver is not None:
-        from pykvm.symbols.resolver import Resolver
+        with loading:
+            from pykvm.symbols.resolver import Resolver
 
         kd._resolver = Resolver(resolver)
 

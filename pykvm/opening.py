@@ -17,12 +17,16 @@ from pykvm.images import kcore
 from pykvm.images.base import Image
 from pykvm.images.held import Extents
 from pykvm.images.hostfile import HostFile
+from pykvm.loading import load
 from pykvm.machines.mmu import Translation
 from pykvm.paths import MAXPATHLEN, Path
 from pykvm.targets.base import Parts, SwapDevice, Target
 from pykvm.types import layout as layouts
 
 FIRST_SWAP_PAGE = 1  # of all swap space: page 0 is never used
+# Who has a dump open may ask all of kvm(3) of it, also when the files of pykvm are out of reach by then (chroot(2)).
+for _name in ("files", "info", "loadavg", "nlist", "open", "procs", "read"):
+    load(f"pykvm.{_name}")
 
 
 def open_files(

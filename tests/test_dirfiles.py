@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,21 @@ def test_pipe_does_not_hang(tmp_path: Path) -> None:
     (tmp_path / "1").mkdir()
     os.mkfifo(tmp_path / "1" / "stat")
     assert Tree(str(tmp_path)).texts([1], [File("stat")]) == [[b""]]
+
+
+def test_few_descriptors(tmp_path: Path) -> None:
+    """What several threads cannot open at the same time, one can after them."""
+    numbers = made(tmp_path, 400)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    highest = os.dup(0)
+    os.close(highest)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 3, limits[1]))
+        found = Tree(str(tmp_path)).texts(numbers, BOTH)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    for n, texts in zip(numbers, found, strict=True):
+        assert texts == [(tmp_path / str(n) / name).read_bytes() for name in ("stat", "cmdline")]
 
 
 def test_no_root(tmp_path: Path) -> None:

@@ -54,8 +54,8 @@ static int append(buffer_t *b, int fd, int once, uint64_t limit)
     for (;;) {
         ssize_t got;
 
-        if (ask > limit + 1 - (b->size - start))
-            ask = limit + 1 - (b->size - start);
+        if (ask - 1 > limit - (b->size - start)) /* one more than there may be */
+            ask = limit - (b->size - start) + 1;
         if (!grow(b, b->size + ask))
             return ENOMEM;
         do
@@ -123,7 +123,7 @@ static void done(void *own)
 }
 
 /* Put the pieces one after another. */
-static int join(pk_texts *texts, uint8_t *const *pieces, uint32_t nnames)
+static int join(pk_texts *texts, uint8_t **pieces, uint32_t nnames)
 {
     uint64_t total = 0, at = 0;
 
@@ -139,6 +139,10 @@ static int join(pk_texts *texts, uint8_t *const *pieces, uint32_t nnames)
             memcpy(texts->data + at, pieces[k / nnames] + text->at, text->size);
         text->at = at;
         at += text->size;
+        if ((k + 1) % nnames == 0) { /* not all of it twice */
+            free(pieces[k / nnames]);
+            pieces[k / nnames] = NULL;
+        }
     }
     return 1;
 }
@@ -150,6 +154,10 @@ pk_texts *pk_texts_read(int root, const uint32_t *dirs, uint64_t count, const ch
     job_t job = {.root = root, .dirs = dirs, .names = names, .limits = limits, .nnames = nnames, .once = once};
     int ok = 0;
 
+    if (nnames == 0 || nnames > 32) {
+        free(texts);
+        return NULL;
+    }
     if (texts == NULL)
         return NULL;
     texts->count = count * nnames;

@@ -6,12 +6,12 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from importlib import import_module
 from typing import Any, NoReturn
 
 import pykvm
 from pykvm.cli.terminal import columns
 from pykvm.errors import KvmError
+from pykvm.loading import load
 
 # A new subcommand is a file of its name with setup(parser) and run(arguments), and a line here. It is loaded when it is
 # called.
@@ -53,7 +53,7 @@ def parser_of(words: Sequence[str]) -> Parser:
     for name, text in COMMANDS.items():
         sub = commands.add_parser(name, help=text, description=text)
         if name in words[:1]:
-            module = import_module(f"pykvm.cli.{name}")
+            module = load(f"pykvm.cli.{name}")
             module.setup(sub)
             sub.set_defaults(run=module.run)
     return parser

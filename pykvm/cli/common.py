@@ -125,6 +125,9 @@ def _plain(value: Any) -> Any:
 def day(seconds: float) -> str:
     """Seconds since 1970 as a date, UTC."""
     try:
-        return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(seconds))
+        date = time.gmtime(round(seconds))
+        if not 1 <= date.tm_year <= 9999:
+            raise ValueError("no year of a date")
+        return time.strftime("%Y-%m-%d %H:%M:%S UTC", date)
     except (OverflowError, ValueError, OSError):
         return f"{seconds} s after 1970"

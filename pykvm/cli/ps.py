@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pykvm.cli.common import day, json_flag, kernel_flags, open_live, put_json, put_lines
 from pykvm.cli.terminal import columns
-from pykvm.constants import KERN_PROC_KTHREAD
+from pykvm.constants import KERN_PROC_KTHREAD, KERN_PROC_PID
 from pykvm.errors import KvmError
 from pykvm.handle import Kvm
 from pykvm.records import PROCESS_NAMES, ProcessRecord, text
@@ -154,7 +154,7 @@ def run(arguments: argparse.Namespace) -> None:
     wanted = {name: numbers(name, getattr(arguments, name)) for name in FILTERS}
     with open_live(arguments) as kd:
         kd.message = ""
-        everyone = kd.processes(KERN_PROC_KTHREAD, argv=arguments.json or COLUMNS["command"] in chosen)
+        everyone = kd.processes(KERN_PROC_KTHREAD, argv=all_arguments(arguments, chosen))
         warning = kd.message  # of a list that is damaged, while another one is whole
         rows = [row for p in everyone if matches(p, wanted) for row in rows_of(kd, p, arguments.threads)]
         if arguments.json:
@@ -168,9 +168,22 @@ def run(arguments: argparse.Namespace) -> None:
         raise KvmError(f"no such process: {asked}")
 
 
+def all_arguments(arguments: argparse.Namespace, chosen: Sequence[Column]) -> bool:
+    """Whether the arguments of all processes will be shown."""
+    some = any(getattr(arguments, flag) is not None for flag in FILTERS)
+    return not some and (arguments.json or any(c.show is COLUMNS["command"].show for c in chosen))
+
+
 def rows_of(kd: Kvm, p: ProcessRecord, threads: bool) -> list[Row]:
-    """The process, or its threads."""
-    return [Row(kd, p, thread) for thread in kd.threads(p)] if threads else [Row(kd, p)]
+    """The process, or its threads: none if it has ended meanwhile, on a system that runs."""
+    if not threads:
+        return [Row(kd, p)]
+    try:
+        return [Row(kd, p, thread) for thread in kd.threads(p)]
+    except KvmError:
+        if kd.info.live and p.pid is not None and not kd.processes(KERN_PROC_PID, p.pid):
+            return []
+        raise
 
 
 def column(name: str) -> Column:

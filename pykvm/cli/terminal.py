@@ -10,9 +10,12 @@ WIDTH = 80  # where it is not known
 
 def columns() -> int:
     """Columns of the terminal that standard output is; COLUMNS of the environment goes first."""
-    given = os.environ.get("COLUMNS", "")
-    if given.isdecimal() and int(given) > 0:
-        return int(given)
+    try:
+        given = int(os.environ["COLUMNS"])
+    except (KeyError, ValueError):
+        given = 0
+    if given > 0:
+        return given
     try:
         return os.get_terminal_size(sys.__stdout__.fileno()).columns or WIDTH if sys.__stdout__ else WIDTH
     except (OSError, ValueError):

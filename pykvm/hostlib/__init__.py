@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from pykvm.loading import loading
+
 if TYPE_CHECKING:
     from pykvm.hostlib.library import NativeLibkvm
 
@@ -17,6 +19,7 @@ def native_libkvm(path: str | os.PathLike[str] | None = None) -> NativeLibkvm:
     of the host's structures. A function that the library does not have fails, and kvm_geterr says so. KvmError if there
     is no such library, or it is no libkvm.
     """
-    from pykvm.hostlib.library import NativeLibkvm  # needs a C parser, which takes its time
+    with loading:
+        from pykvm.hostlib.library import NativeLibkvm  # needs a C parser, which takes its time
 
     return NativeLibkvm(None if path is None else os.fspath(path))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib import import_module
 from typing import TYPE_CHECKING
 
 from pykvm.errors import FormatError
+from pykvm.loading import load, loading
 
 if TYPE_CHECKING:
     from pykvm.images.base import Image, Probe
@@ -19,12 +19,13 @@ FORMATS = ("savecore", "minidump", "kdump", "elfcore", "lime", "textdump", "raw"
 
 def recognise(files: Sequence[HostFile]) -> Image:
     """The image that these files are; FormatError if no format fits."""
-    from pykvm.images import dumpheader
+    with loading:
+        from pykvm.images import dumpheader
 
     for file in files:
         dumpheader.unwrap(file)
     for name in FORMATS:
-        probe: Probe = import_module(f"pykvm.images.{name}").probe
+        probe: Probe = load(f"pykvm.images.{name}").probe
         image = probe(files)
         if image is not None:
             image.facts = {**files[0].facts, **image.facts}

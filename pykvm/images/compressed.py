@@ -9,6 +9,7 @@ from typing import IO, Any
 
 from pykvm._native.ffi import ffi, lib
 from pykvm.errors import FormatError, KvmError
+from pykvm.loading import loading
 from pykvm.progress import Progress
 
 BLOCK = 1 << 16
@@ -22,7 +23,8 @@ class _Zstd:
     INPUT = 1024
 
     def __init__(self, raw: IO[bytes]) -> None:
-        import zstandard
+        with loading:
+            import zstandard
 
         self.raw = raw
         self.frame: Any = None
@@ -53,9 +55,10 @@ class _First:
     INPUT = 1024  # as above
 
     def __init__(self, fd: int, part: tuple[int, int], scheme: str) -> None:
-        import zlib
+        with loading:
+            import zlib
 
-        import zstandard
+            import zstandard
 
         self.fd, self.at, self.end = fd, part[0], sum(part)
         self.stream: Any = zlib.decompressobj(31) if scheme == "gzip" else zstandard.ZstdDecompressor().decompressobj()
@@ -123,29 +126,33 @@ class _Lzw:
 
 # The libraries are loaded for files that need them: most dumps do not.
 def _gzip(raw: IO[bytes]) -> Any:
-    import gzip
+    with loading:
+        import gzip
 
     return gzip.GzipFile(fileobj=raw)
 
 
 def _bzip2(raw: IO[bytes]) -> Any:
-    import bz2
+    with loading:
+        import bz2
 
     return bz2.BZ2File(raw)
 
 
 def _xz(raw: IO[bytes]) -> Any:
-    import lzma
+    with loading:
+        import lzma
 
     return lzma.LZMAFile(raw)
 
 
 def _damage() -> tuple[type[Exception], ...]:
     """What the libraries raise on a damaged stream."""
-    import lzma
-    import zlib
+    with loading:
+        import lzma
+        import zlib
 
-    import zstandard
+        import zstandard
 
     return (EOFError, zlib.error, lzma.LZMAError, zstandard.ZstdError, ValueError)
 
@@ -172,7 +179,8 @@ def expand(fd: int, path: str, scheme: str, part: tuple[int, int] | None = None)
     part: (offset, size) of a gzip or zstd stream in a file that has more. Blocks of zeros become holes.
     FormatError for a damaged or cut stream, KvmError when the disk is full.
     """
-    import tempfile  # half a hundredth of a second, that no other dump needs
+    with loading:
+        import tempfile  # half a hundredth of a second, that no other dump needs
 
     opener = next(op for name, _, op in SCHEMES if name == scheme)
     total = os.fstat(fd).st_size

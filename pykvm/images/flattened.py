@@ -11,6 +11,7 @@ import struct
 from pathlib import Path
 
 from pykvm.errors import FormatError, KvmError
+from pykvm.loading import loading
 from pykvm.progress import Progress
 
 SIGNATURE = b"makedumpfile\0\0\0\0"
@@ -24,7 +25,8 @@ def expand(fd: int, path: str) -> int:
 
     FormatError for a record that makes no sense or is cut, KvmError when the disk is full.
     """
-    import tempfile  # half a hundredth of a second, that no other dump needs
+    with loading:
+        import tempfile  # half a hundredth of a second, that no other dump needs
 
     total = os.fstat(fd).st_size
     progress = Progress(f"unflattening {Path(path).name}", total)

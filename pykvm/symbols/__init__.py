@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from pykvm.loading import load
 
 if TYPE_CHECKING:
     from pykvm.images.hostfile import HostFile
@@ -16,7 +17,7 @@ FORMATS = ("aout", "elf", "nmlist")
 def recognise(file: HostFile) -> Symbols | None:
     """The symbols of a kernel file, or None if it is no object file or list of names that is known."""
     for name in FORMATS:
-        probe: Probe = import_module(f"pykvm.symbols.{name}").probe
+        probe: Probe = load(f"pykvm.symbols.{name}").probe
         symbols = probe(file)
         if symbols is not None:
             return symbols

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from pykvm.loading import load
 
 if TYPE_CHECKING:
     from pykvm.images.base import Image
@@ -18,7 +19,7 @@ KERNELS = ("dragonfly", "freebsd", "netbsd", "openbsd", "linux", "mirbsd")
 def recognise(image: Image, symbols: Symbols | None) -> Target | None:
     """The kernel that this image and these symbols are of, or None."""
     for name in KERNELS:
-        probe: Probe = import_module(f"pykvm.targets.{name}").probe
+        probe: Probe = load(f"pykvm.targets.{name}").probe
         target = probe(image, symbols)
         if target is not None:
             return target

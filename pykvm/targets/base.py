@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class Thread:
     """A thread of a process: `wchan` and `addr` (of its structure) are kernel addresses."""
 
-    NAMES = ("tid", "name", "stat", "wmesg", "wchan", "addr")
+    __match_args__ = ("tid", "name", "stat", "wmesg", "wchan", "addr")
 
     def __init__(self, tid: int, name: str, stat: str, wmesg: str | None, wchan: int | None, addr: int | None) -> None:
         self.tid = tid
@@ -33,13 +33,13 @@ class Thread:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Thread):
             return NotImplemented
-        return all(getattr(self, name) == getattr(other, name) for name in self.NAMES)
+        return all(getattr(self, name) == getattr(other, name) for name in self.__match_args__)
 
     def __hash__(self) -> int:
         return hash((self.tid, self.addr))
 
     def __repr__(self) -> str:
-        return f"Thread({', '.join(f'{name}={getattr(self, name)!r}' for name in self.NAMES)})"
+        return f"Thread({', '.join(f'{name}={getattr(self, name)!r}' for name in self.__match_args__)})"
 
 
 class Message(NamedTuple):

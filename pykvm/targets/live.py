@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
+from pykvm.loading import loading
 from pykvm.targets.base import Parts, Target
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ def can_tell() -> bool:
 
 def opened(memory: Memory) -> tuple[Target, Parts]:
     """The target, and what it works with, for a handle; KvmError if it does not answer."""
-    from pykvm.targets.linux.procfs.target import ProcFs  # not before: most handles are on dumps
+    with loading:
+        from pykvm.targets.linux.procfs.target import ProcFs  # not before: most handles are on dumps
 
     return ProcFs.opened(memory)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from importlib import import_module
 from typing import TYPE_CHECKING
 
 from pykvm.errors import FormatError, KvmError
+from pykvm.loading import load, loading
 
 if TYPE_CHECKING:
     from pykvm.images.hostfile import HostFile
@@ -25,8 +25,9 @@ def kernel_types(path: Path, names: Iterable[str] | None = None) -> Types:
 
     KvmError if it carries no type information, or not one that is asked for.
     """
-    from pykvm.images.hostfile import HostFile
-    from pykvm.types.layout import from_json
+    with loading:
+        from pykvm.images.hostfile import HostFile
+        from pykvm.types.layout import from_json
 
     file = HostFile(path)
     try:
@@ -47,7 +48,7 @@ def kernel_types(path: Path, names: Iterable[str] | None = None) -> Types:
 def of_file(file: HostFile) -> Types | None:
     """The types of an open kernel file, which may be closed afterwards; None if it carries none."""
     for name in READERS:
-        reader: Reader = import_module(f"pykvm.types.{name}").read
+        reader: Reader = load(f"pykvm.types.{name}").read
         types = reader(file)
         if types is not None:
             return types

@@ -10,6 +10,7 @@ from typing import Any
 from pykvm._native.ffi import ffi, lib
 from pykvm.errors import FormatError, KvmError
 from pykvm.images.hostfile import HostFile
+from pykvm.loading import loading
 from pykvm.types import graph
 from pykvm.types.graph import VOID, GraphTypes, Member, Node
 from pykvm.types.layout import Struct
@@ -245,7 +246,8 @@ def read(file: HostFile) -> BtfTypes | None:
         if file.size > MAX_SIZE:
             raise FormatError(f"{file.path}: BTF of {file.size} bytes (at most {MAX_SIZE})")
         return BtfTypes(file.pread(0, file.size), file.path)
-    from pykvm.types import sections  # and pyelftools with it, which the BTF of a dump does without
+    with loading:
+        from pykvm.types import sections  # and pyelftools with it, which the BTF of a dump does without
 
     elf = sections.Elf.of(file)
     data = elf.section(".BTF", MAX_SIZE) if elf is not None else None

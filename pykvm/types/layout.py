@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from pykvm.errors import FormatError, KvmError
+from pykvm.loading import loading
 from pykvm.types.decode import CODES, FLOATS, SIGNED, Form, bare, dimensions, is_address, spelled_bits
 
 MAX_STRUCT = 1 << 24  # Linux built for 8192 CPUs has structures of some megabytes
@@ -291,9 +292,11 @@ def _number(value: Any) -> bool:
 
 def load(path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> Types:
     """A layout file; KvmError if it cannot be read, FormatError if it is no such file."""
-    import json
+    with loading:
+        import json
 
-    from pykvm.images.hostfile import HostFile  # which refuses what is no file
+    with loading:
+        from pykvm.images.hostfile import HostFile  # which refuses what is no file
 
     name = os.fsdecode(path)
     file = HostFile(name)
@@ -312,7 +315,8 @@ def load(path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> Types:
 
 def builtin(name: str) -> Types:
     """One of pykvm's own tables for known releases."""
-    import json  # takes its time, and few kernels need a table
+    with loading:
+        import json  # takes its time, and few kernels need a table
 
     try:
         with open(f"{DATA}/{name}.json", encoding="utf-8") as file:

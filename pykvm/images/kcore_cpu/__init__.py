@@ -5,8 +5,9 @@ Sources: sys/arch/*/include/kcore.h of MirBSD, NetBSD and OpenBSD.
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import Any
+
+from pykvm.loading import load
 
 # By savecore.Machine's name: a file here and its function of the dump's path, the cpu data and their byte order that
 # gives what they say, of which `memory` is the start and size of each segment; None, or `memory` None: memory lies in
@@ -33,4 +34,4 @@ PARSERS = {
 def read(machine: str, byteorder: str, path: str, cpu: bytes) -> Any:
     """What the cpu data of a dump say."""
     file, function = PARSERS[machine]
-    return getattr(import_module(f"{__name__}.{file}"), function)(path, cpu, byteorder)
+    return getattr(load(f"{__name__}.{file}"), function)(path, cpu, byteorder)

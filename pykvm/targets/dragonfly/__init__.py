@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pykvm.images.base import Image
 from pykvm.images.minidump import Minidump
+from pykvm.loading import loading
 from pykvm.symbols.base import Symbols
 from pykvm.targets.base import Target
 
@@ -19,6 +20,7 @@ def probe(image: Image, symbols: Symbols | None) -> Target | None:
     own = header.shape.system == "DragonFly"
     if not own and (header.shape.machine, header.version) not in SHARED:
         return None
-    from pykvm.targets.dragonfly.kernel import DragonFly, Lookalike  # not before: a start costs milliseconds
+    with loading:
+        from pykvm.targets.dragonfly.kernel import DragonFly, Lookalike  # not before: a start costs milliseconds
 
     return DragonFly(image, symbols) if own else Lookalike(image, symbols)

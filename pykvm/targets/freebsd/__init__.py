@@ -5,6 +5,7 @@ from __future__ import annotations
 from pykvm.images.base import Image
 from pykvm.images.elfcore import OSABI_STANDALONE, ElfCore
 from pykvm.images.minidump import Minidump
+from pykvm.loading import loading
 from pykvm.symbols.base import Symbols
 from pykvm.targets.base import Target
 
@@ -15,6 +16,7 @@ def probe(image: Image, symbols: Symbols | None) -> Target | None:
     full = isinstance(header, ElfCore) and header.osabi == OSABI_STANDALONE and image.vmcoreinfo is None
     if not full and not isinstance(header, Minidump):
         return None
-    from pykvm.targets.freebsd.kernel import FreeBSD  # not before: a start costs milliseconds
+    with loading:
+        from pykvm.targets.freebsd.kernel import FreeBSD  # not before: a start costs milliseconds
 
     return FreeBSD(image, symbols)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from pykvm.errors import KvmError
+from pykvm.loading import loading
 from pykvm.records import text
 from pykvm.targets.base import Parts
 from pykvm.targets.freebsd import clock, crash, pcpu
@@ -64,7 +65,8 @@ def _memory(target: Family, parts: Parts) -> int | None:
 
 def _modules(target: Family, parts: Parts) -> list[dict[str, Any]] | None:
     """The kernel modules that are loaded; None if the kernel does not say where their list is."""
-    from pykvm.targets.freebsd import modules  # it takes pyelftools, which is large
+    with loading:
+        from pykvm.targets.freebsd import modules  # it takes pyelftools, which is large
 
     offsets = modules.offsets_of(target, parts)
     if offsets is None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pykvm.errors import FormatError
 from pykvm.images.base import Image
 from pykvm.images.minidump import Minidump
+from pykvm.loading import loading
 from pykvm.machines.mmu import Translation
 from pykvm.records import KvmPage
 from pykvm.symbols.base import Symbols
@@ -65,7 +66,8 @@ class Family(Target):
         self._all_types = AllTypes(kernel, self, parts)
 
     def _module_names(self, parts: Parts) -> ModuleSymbols | None:
-        from pykvm.targets.freebsd import modules
+        with loading:
+            from pykvm.targets.freebsd import modules
 
         return modules.read(self, parts)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pykvm.images.base import Image
+from pykvm.loading import loading
 from pykvm.records import FileRecord, KvmSwap, ProcessRecord
 from pykvm.symbols.base import Symbol, Symbols
 from pykvm.targets.base import Parts, Thread
@@ -51,7 +52,8 @@ class FreeBSD(Family):
 
     def getfiles(self, parts: Parts, op: int, arg: int) -> list[FileRecord]:
         """The open files of all processes; op and arg select nothing."""
-        from pykvm.targets.freebsd import files  # seldom asked for, and a start costs milliseconds
+        with loading:
+            from pykvm.targets.freebsd import files  # seldom asked for, and a start costs milliseconds
 
         return files.getfiles(self, parts)
 

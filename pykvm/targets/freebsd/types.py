@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from pykvm.errors import FormatError, KvmError
 from pykvm.images.hostfile import HostFile
+from pykvm.loading import loading
 from pykvm.targets.base import Parts
 from pykvm.targets.freebsd import constants
 from pykvm.types import of_file
@@ -53,8 +54,9 @@ class AllTypes(WithModules[KernelTypes]):
         self._parts = parts
 
     def read_modules(self, found: list[Types]) -> None:
-        from pykvm.targets.freebsd import modules  # they take pyelftools, which is large
-        from pykvm.targets.freebsd.kofile import Files
+        with loading:
+            from pykvm.targets.freebsd import modules  # they take pyelftools, which is large
+            from pykvm.targets.freebsd.kofile import Files
 
         offsets = modules.offsets_of(self._target, self._parts)
         if offsets is None:
@@ -78,7 +80,8 @@ class AllTypes(WithModules[KernelTypes]):
         try:
             return of_file(file)
         except FormatError:
-            from pykvm.types import ctf  # seldom needed, and it takes pyelftools
+            with loading:
+                from pykvm.types import ctf  # seldom needed, and it takes pyelftools
 
             base = self.kernel.carried
             if not isinstance(base, ctf.CtfTypes):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pykvm.errors import KvmError
 from pykvm.images.base import Image
 from pykvm.images.vmcoreinfo import VmcoreInfo
+from pykvm.loading import loading
 from pykvm.machines.mmu import Translation
 from pykvm.memory import Memory
 from pykvm.records import FileRecord, ProcessRecord
@@ -129,7 +130,8 @@ class Linux(Target):
     def waits(self, parts: Parts) -> Waits:
         """Where tasks wait: made when it is asked for first."""
         if self._waits is None:
-            from pykvm.targets.linux.waits import Waits  # seldom asked for, and a start costs milliseconds
+            with loading:
+                from pykvm.targets.linux.waits import Waits  # seldom asked for, and a start costs milliseconds
 
             self._waits = Waits(self, parts)
         return self._waits
@@ -140,7 +142,8 @@ class Linux(Target):
 
     def getfiles(self, parts: Parts, op: int, arg: int) -> list[FileRecord]:
         """The open files of all processes; op and arg select nothing."""
-        from pykvm.targets.linux import files  # as above
+        with loading:
+            from pykvm.targets.linux import files  # as above
 
         return files.getfiles(self, parts)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pykvm.images.base import Image
+from pykvm.loading import loading
 from pykvm.symbols.base import Symbols
 from pykvm.targets.base import Target
 
@@ -15,8 +16,9 @@ def probe(image: Image, symbols: Symbols | None) -> Target | None:
     elf = image.format == "elf" and symbols is not None and symbols.loose("PTDpaddr") is not None
     if image.format not in FORMATS and not elf:
         return None
-    from pykvm.targets.mirbsd.kernel import MirBSD  # not before: a start costs milliseconds
-    from pykvm.targets.mirbsd.platform import PLATFORMS
+    with loading:
+        from pykvm.targets.mirbsd.kernel import MirBSD  # not before: a start costs milliseconds
+        from pykvm.targets.mirbsd.platform import PLATFORMS
 
     machine = image.machine or (symbols.machine if symbols is not None else None)
     if machine is None and symbols is not None and symbols.loose("PTDpaddr") is not None:

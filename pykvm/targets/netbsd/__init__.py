@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pykvm.images.base import Image
+from pykvm.loading import loading
 from pykvm.symbols.base import Symbols
 from pykvm.targets.base import Target
 
@@ -19,9 +20,10 @@ def probe(image: Image, symbols: Symbols | None) -> Target | None:
 
 def target(image: Image, symbols: Symbols, known: str | None = None) -> Target | None:
     """The target of a machine; None if NetBSD is not known there. known: what is known of it otherwise."""
-    from pykvm.targets.bsd.machines import chosen  # not before: a start costs milliseconds
-    from pykvm.targets.netbsd.kernel import NetBSD
-    from pykvm.targets.netbsd.platform import MACHINES
+    with loading:
+        from pykvm.targets.bsd.machines import chosen  # not before: a start costs milliseconds
+        from pykvm.targets.netbsd.kernel import NetBSD
+        from pykvm.targets.netbsd.platform import MACHINES
 
     machine = chosen(MACHINES, image, symbols, (OWN,), known)
     return NetBSD(machine) if machine is not None else None

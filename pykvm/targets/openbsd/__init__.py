@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pykvm.images.base import Image
+from pykvm.loading import loading
 from pykvm.symbols.base import Symbols
 from pykvm.targets.base import Target
 
@@ -33,9 +34,10 @@ def probe(image: Image, symbols: Symbols | None) -> Target | None:
 
 def target(image: Image, symbols: Symbols, known: str | None = None) -> OpenBSD | None:
     """The target of a machine; None if OpenBSD is not known there. known: what is known of it otherwise."""
-    from pykvm.targets.bsd.machines import chosen  # not before: a start costs milliseconds
-    from pykvm.targets.openbsd.kernel import OpenBSD
-    from pykvm.targets.openbsd.platform import MACHINES
+    with loading:
+        from pykvm.targets.bsd.machines import chosen  # not before: a start costs milliseconds
+        from pykvm.targets.openbsd.kernel import OpenBSD
+        from pykvm.targets.openbsd.platform import MACHINES
 
     machine = chosen(MACHINES, image, symbols, OWN, known)
     return OpenBSD(machine) if machine is not None else None

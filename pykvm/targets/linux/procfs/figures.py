@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from pykvm.errors import KvmError
+from pykvm.loading import loading
 from pykvm.records import KvmSwap, text
 from pykvm.targets.linux.procfs.batch import NSEC, PAGE
 from pykvm.targets.linux.procfs.tree import Tree, unreadable, whole
@@ -119,7 +120,8 @@ def facts(target: ProcFs) -> dict[str, Any]:
 
 
 def _build_id(target: ProcFs) -> str | None:
-    from pykvm.images import notes
+    with loading:
+        from pykvm.images import notes
 
     try:
         return notes.build_id(whole(NOTES), target.order)
@@ -132,7 +134,8 @@ def _tainted(target: ProcFs) -> int:
 
 
 def _taint_flags(target: ProcFs) -> str | None:
-    from pykvm.targets.linux.facts import TAINTS  # seldom asked for, and it brings all of a kernel's memory along
+    with loading:
+        from pykvm.targets.linux.facts import TAINTS  # seldom asked for, and it brings all of a kernel's memory along
 
     mask = _tainted(target)
     return "".join(letter for bit, letter in enumerate(TAINTS) if mask >> bit & 1) or None

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 PID_MAX_LIMIT = 1 << 22
 LISTED = (File("stat"), File("status"))
-CMDLINE = File("cmdline", once=False, limit=1 << 16)  # longer ones are read one by one
+CMDLINE = File("cmdline", once=False, limit=1 << 12)  # longer ones are read one by one
 
 
 class Listed(Records[Batch]):

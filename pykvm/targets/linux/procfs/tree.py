@@ -129,6 +129,14 @@ class Tree:
 
     def texts(self, pids: Sequence[int], files: Sequence[File]) -> list[list[bytes | int]]:
         """These files of each of these processes: what they say, or an errno (E2BIG: more than the limit)."""
+        found = self._texts(pids, files)
+        for i, texts in enumerate(found):
+            if len(pids) > 1 and any(text in OURS for text in texts):
+                # Several threads need more descriptors than one, or more memory: there may be enough now.
+                (found[i],) = self._texts([pids[i]], files)
+        return found
+
+    def _texts(self, pids: Sequence[int], files: Sequence[File]) -> list[list[bytes | int]]:
         try:
             root = os.open(self.root, PLACE)
         except OSError as e:
