@@ -42,3 +42,19 @@ def test_kernel_of_another_system(bsd_written: Any, tmp_path: Path, machine: str
     other.write_bytes(raw.replace(text, bytes(len(text))))
     with pykvm.Kvm(dump.core, other) as kd:
         assert kd.info.release == "9.3"
+
+
+@pytest.mark.parametrize(
+    ("system", "machine"),
+    [("NetBSD", "amd64"), ("OpenBSD", "amd64"), ("NetBSD", "aarch64"), ("NetBSD", "aarch64-16k"), ("OpenBSD", "arm64"),
+     ("OpenBSD", "riscv64"), ("NetBSD", "alpha"), ("NetBSD", "sparc64"), ("NetBSD", "mips64")],
+)  # fmt: skip
+def test_addresses_in_the_hole(bsd_written: Any, system: str, machine: str) -> None:
+    """An address whose upper bits do not say the same is none, although the tables would lead somewhere."""
+    dump = bsd_written(system, machine, layout=0, seed=1)
+    with pykvm.Kvm(dump.core, dump.kernel) as kd:
+        at = kd.symbol("version")
+        assert kd.read(at, 4) == system.encode()[:4]
+        for bit in (63, 60, 57, 53):
+            with pytest.raises(pykvm.AddressError):
+                kd.read(at ^ 1 << bit, 4)

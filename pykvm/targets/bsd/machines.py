@@ -48,7 +48,9 @@ class Mmu(Protocol):
 @dataclass(frozen=True)
 class Tables:
     """Page tables: their levels, the physical address of the first, and the last address that they translate; `linear`
-    are ranges of the kernel's that lie in memory as they are; pmap: as a Machine's, of these tables only."""
+    are ranges of the kernel's that lie in memory as they are; pmap: as a Machine's, of these tables only. extended:
+    addresses of more bits than the levels have are sign-extended, half of them from each end (x86-64, RISC-V); else
+    the kernel's are all above, and a process's below, each by tables of their own (AArch64)."""
 
     levels: Sequence[Level]
     root: int
@@ -56,23 +58,36 @@ class Tables:
     byteorder: str = "little"
     linear: tuple[Root, ...] = ()
     pmap: tuple[str, ...] = ()
+    extended: bool = True
 
     @property
     def page_size(self) -> int:
         """Of the last level's pages."""
         return 1 << self.levels[-1].shift
 
+    def _served(self) -> tuple[tuple[int, int], tuple[int, int] | None]:
+        """The first and the last address of what the levels reach from below, and of what they do from above, if there
+        is a hole between."""
+        reach = 1 << self.levels[0].shift + self.levels[0].bits
+        if reach > self.va_mask:
+            return (0, self.va_mask), None
+        half = reach >> 1 if self.extended else reach
+        return (0, half - 1), (self.va_mask + 1 - half, self.va_mask)
+
     def translation(self) -> Translation:
         """Of the kernel."""
-        roots, start = [], 0
-        for root in sorted(self.linear):
-            if start < root.start:
-                roots.append(Root(start, root.start - 1, self.root))
-            roots.append(root)
-            start = root.last + 1
-        if start <= self.va_mask:
-            roots.append(Root(start, self.va_mask, self.root))
-        return Translation(mmu.radix(roots, self.levels, self.byteorder), self.va_mask)
+        below, above = self._served()
+        ranges = [below] if above is None else [below, above] if self.extended else [above]
+        roots = list(self.linear)
+        for start, last in ranges:
+            for linear in sorted(self.linear):
+                if start <= linear.last and linear.start <= last:
+                    if start < linear.start:
+                        roots.append(Root(start, linear.start - 1, self.root))
+                    start = linear.last + 1
+            if start <= last:
+                roots.append(Root(start, last, self.root))
+        return Translation(mmu.radix(sorted(roots), self.levels, self.byteorder), self.va_mask)
 
     def user(self, pmap: Pmap) -> Translation:
         """Of a process, by the physical address of its first table; with PAE by those of its four page directories,
@@ -82,7 +97,8 @@ class Tables:
             raise FormatError(f"struct pmap: {len(tables)} page directories, which are neither 1 nor 4")
         top = self.levels[0]
         if len(tables) == 1:
-            roots, levels = [Root(0, self.va_mask, tables[0])], list(self.levels)
+            (start, last), _ = self._served()
+            roots, levels = [Root(start, last, tables[0])], list(self.levels)
         else:
             each = (self.va_mask + 1) // len(tables)
             roots = [Root(i * each, (i + 1) * each - 1, table) for i, table in enumerate(tables)]

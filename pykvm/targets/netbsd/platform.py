@@ -65,7 +65,7 @@ def _aarch64(image: Image, symbols: Symbols) -> Tables | None:
     if page_size is None or not 25 <= bits <= 52:
         raise FormatError(f"{image.path}: cpu_kcore_hdr: TCR_EL1 is {cpu.tcr:#x}: TG1 and T1SZ make no sense")
     root = cpu.ttbr & 0x0000FFFFFFFFFFC0  # a table that fills no page may begin within one
-    return Tables(aarch64.levels(page_size, bits), root, aarch64.VA_MASK)
+    return Tables(aarch64.levels(page_size, bits), root, aarch64.VA_MASK, extended=False)
 
 
 MACHINES = {

@@ -63,7 +63,7 @@ def _is_kernel_s(tables: Tables, image: Image, symbols: Symbols, name: str, base
     return machines.leads(tables, image, symbol.value, symbol.value - base)
 
 
-def _static(levels: tuple[Level, ...]) -> Finder:
+def _static(levels: tuple[Level, ...], *, extended: bool) -> Finder:
     """arm64 and riscv64: the kernel's image lies linearly, the rest is found by a table for addresses of 39 bits."""
 
     def find(image: Image, symbols: Symbols) -> Tables | None:
@@ -74,7 +74,8 @@ def _static(levels: tuple[Level, ...]) -> Finder:
             return None
         mask, last = aarch64.VA_MASK, cpu.base + cpu.size - 1
         linear = Root(cpu.base, last, cpu.offset & mask, linear=True)
-        return Tables(levels, cpu.table, mask, linear=(linear,) if cpu.size > 0 and last <= mask else ())
+        ranges = (linear,) if cpu.size > 0 and last <= mask else ()
+        return Tables(levels, cpu.table, mask, linear=ranges, extended=extended)
 
     return find
 
@@ -94,8 +95,8 @@ MACHINES = {
     for m in (
         Machine("x86_64", 8, _amd64),
         Machine("i386", 4, _i386, root=_frame, align64=4),
-        Machine("aarch64", 8, _static(aarch64.levels(4096, STATIC_BITS)), pmap=("pm_pt0pa",)),
-        Machine("riscv64", 8, _static(riscv64.levels(STATIC_BITS)), pmap=("pm_satp",), root=_satp),
+        Machine("aarch64", 8, _static(aarch64.levels(4096, STATIC_BITS), extended=False), pmap=("pm_pt0pa",)),
+        Machine("riscv64", 8, _static(riscv64.levels(STATIC_BITS), extended=True), pmap=("pm_satp",), root=_satp),
         Machine("arm", 4, arm.openbsd),
         Machine("sh", 4, sh.find, pmap=("pm_ptp",), root=sh.physical, align64=4),
         Machine("m68k", 4, m68k.find, "big", align64=2),
