@@ -301,7 +301,9 @@ def test_a_relative(mirbsd_dump_factory: Any, version: str) -> None:
     """OpenBSD's dumps are made like MirBSD's: the version text tells. A port of NetBSD's with such names is refused."""
     dump = mirbsd_dump_factory()
     with pykvm.Kvm(dump.core, dump.kernel, writable=True) as kd:
-        kd.write(kd.symbol("version"), version.encode() + b"\0")
+        own = kd.read_cstr(kd.symbol("version"))
+        kd.write(kd.symbol("version"), version.encode().ljust(len(own) + 1, b"\0"))
+    dump.kernel.write_bytes(dump.kernel.read_bytes().replace(own, version.encode().ljust(len(own), b"\0")))
     if version.startswith("NetBSD"):
         with pytest.raises(pykvm.FormatError, match=r"is of 'NetBSD 3\.0 .*', which is no MirBSD"):
             pykvm.Kvm(dump.core, dump.kernel)

@@ -20,7 +20,7 @@ from pykvm.targets.bsd.machines import Machine, Mmu, refuse_foreign
 from pykvm.targets.bsd.pmap import Pmap
 from pykvm.targets.bsd.types import KernelTypes
 from pykvm.targets.bsd.uvm import Anons, UserMemory
-from pykvm.targets.bsd.variables import count, number, string, time_of
+from pykvm.targets.bsd.variables import count, number, shown, string, time_of
 from pykvm.types import layout
 
 MAX_VERSION = 1024
@@ -79,22 +79,28 @@ class Bsd(Target):
         return self
 
     def check(self, parts: Parts) -> None:
-        """See that a kernel file that holds a version text holds the dump's."""
-        version = string(parts, "version", MAX_VERSION)
+        """See that the version text in memory is this system's, and that of the kernel file, if that holds one."""
+        namelist, image = parts.symbols.path, parts.image.path
         symbol = parts.symbols.loose("version")
-        if version is None and symbol is not None and not _mapped(parts, symbol.value):
+        version = string(parts, "version", MAX_VERSION)
+        if symbol is not None and not version and (version is not None or not _there(parts, symbol.value)):
             raise FormatError(
-                f"bad namelist: {parts.symbols.path} is not the kernel of {parts.image.path}: there is nothing at "
-                f"{symbol.value:#x}, where its version is (or the dump was cut)"
+                f"bad namelist: {namelist} is not the kernel of {image}: there is nothing at {symbol.value:#x}, where "
+                "its version is (or the dump was cut)"
             )
         first = (version or "").partition("\n")[0].encode("utf-8", "surrogateescape")
-        if first and not first.startswith(self.system.encode() + b" "):
-            raise FormatError(f"{parts.image.path}: is of {text(first[:80])!r}, which is no {self.system}")
-        kernel, marked = parts.kernel, self.system.encode() + b" "
-        if first and kernel is not None and _another(parts, kernel, first, marked):
+        if symbol is not None and first and not first.startswith(self.system.encode() + b" "):
             raise FormatError(
-                f"bad namelist: {kernel.path} is not the kernel of {parts.image.path}, whose version is "
-                f"{text(first[:80])!r}"
+                f"bad namelist: {namelist} is not the kernel of {image}: at {symbol.value:#x}, where its version is, "
+                f"there is {shown(first)}, which is no {self.system} (or the dump is damaged)"
+            )
+        if first and parts.kernel is not None and _another(parts, parts.kernel, first, self.system.encode() + b" "):
+            raise FormatError(f"bad namelist: {namelist} is not the kernel of {image}, whose version is {shown(first)}")
+        release = string(parts, "osrelease", 64)
+        if first and release and release.encode("utf-8", "surrogateescape") not in first:
+            raise FormatError(
+                f"bad namelist: {namelist} is not the kernel of {image}: its osrelease is "
+                f"{shown(release.encode('utf-8', 'surrogateescape'))}, its version {shown(first)}"
             )
         self.types = KernelTypes(parts, self.system, self.release(parts)[0], self.machine)
         self.types.update(layout.builtin(self.record_table))
@@ -182,7 +188,7 @@ def _another(parts: Parts, kernel: HostFile, first: bytes, marked: bytes) -> boo
     return not kernel.contains(first) and kernel.contains(marked)
 
 
-def _mapped(parts: Parts, va: int) -> bool:
+def _there(parts: Parts, va: int) -> bool:
     """Whether there is memory at an address: what lies linearly has a translation in any case."""
     try:
         parts.memory.read(va, 1)

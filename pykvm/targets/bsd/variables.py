@@ -51,3 +51,8 @@ def time_of(parts: Parts, names: Sequence[str], word: int) -> int | None:
         if upper is not None:
             return upper
     return None
+
+
+def shown(raw: bytes) -> str:
+    """The beginning of what should be a line of text."""
+    return repr(text(raw[:80] if raw.isascii() else raw[:16]))

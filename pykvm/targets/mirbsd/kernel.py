@@ -14,6 +14,7 @@ from pykvm.symbols.base import Symbols
 from pykvm.targets import openbsd
 from pykvm.targets.base import Parts, Target, Thread
 from pykvm.targets.bsd.machines import refuse_foreign
+from pykvm.targets.bsd.variables import shown
 from pykvm.targets.mirbsd import argv, files, neutral, platform, proc2, procs
 from pykvm.targets.mirbsd.structs import Structs
 from pykvm.types import layout
@@ -68,19 +69,24 @@ class MirBSD(Target):
         version = parts.symbols.loose("version")
         if version is None:
             return
+        foreign = f"bad namelist: {parts.symbols.path} is not the kernel of {parts.image.path}"
         try:
             here = parts.memory.read_cstr(version.value, 256).partition(b"\n")[0]
         except KvmError:
-            return
-        if here and not here.startswith(self.system.encode()) and RELATIVE.match(here):
-            raise FormatError(f"{parts.image.path}: is of {text(here[:80])!r}, which is no MirBSD: not known to pykvm")
-        if parts.kernel is None:
-            return
-        if here and parts.kernel.contains(b"MirBSD#") and not parts.kernel.contains(here):
+            here = b""
+        if not here:
             raise FormatError(
-                f"bad namelist: {parts.kernel.path} is not the kernel of {parts.image.path}, whose version is "
-                f"{text(here[:80])!r}"
+                f"{foreign}: there is nothing at {version.value:#x}, where its version is (or the dump was cut)"
             )
+        if RELATIVE.match(here) and not here.startswith(self.system.encode()):
+            raise FormatError(f"{parts.image.path}: is of {shown(here)}, which is no MirBSD: not known to pykvm")
+        if not here.startswith(self.system.encode()):
+            raise FormatError(
+                f"{foreign}: at {version.value:#x}, where its version is, there is {shown(here)}, which is no MirBSD "
+                "(or the dump is damaged)"
+            )
+        if parts.kernel is not None and parts.kernel.contains(b"MirBSD#") and not parts.kernel.contains(here):
+            raise FormatError(f"{foreign}, whose version is {shown(here)}")
 
     def release(self, parts: Parts) -> tuple[str | None, str | None]:
         version = self._string(parts, "version", 1024)
