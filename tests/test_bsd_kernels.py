@@ -58,3 +58,20 @@ def test_addresses_in_the_hole(bsd_written: Any, system: str, machine: str) -> N
         for bit in (63, 60, 57, 53):
             with pytest.raises(pykvm.AddressError):
                 kd.read(at ^ 1 << bit, 4)
+
+
+def test_names_of_another_build(bsd_written: Any, tmp_path: Path) -> None:
+    """A list of names holds no text to compare; where one of its texts is not the other's, it is another kernel's."""
+    dump = bsd_written("NetBSD", "amd64", layout=0, seed=1)
+    names = tmp_path / "names"
+
+    def listed(moved: int) -> None:
+        at = {**dump.symbols, "osrelease": dump.symbols["version"] + moved}
+        names.write_text("".join(f"{value:016x} D {name}\n" for name, value in at.items()))
+
+    listed(len("NetBSD "))
+    with pytest.raises(pykvm.FormatError, match=r"names is not the kernel of .*: its osrelease is '9\.3 \(FIX"):
+        pykvm.Kvm(dump.core, names)
+    names.write_text("".join(f"{value:016x} D {name}\n" for name, value in dump.symbols.items()))
+    with pykvm.Kvm(dump.core, names) as kd:
+        assert kd.info.release == "9.3"

@@ -296,13 +296,14 @@ def test_any_number_of_processes(mirbsd_dump_factory: Any, count: int) -> None:
         assert len(kd.processes()) == count
 
 
-@pytest.mark.parametrize("version", ["OpenBSD 5.1 (RAMDISK) #160\n", "NetBSD 3.0 (GENERIC) #0\n"])
+@pytest.mark.parametrize("version", ["OpenBSD 5.2 (RAMDISK) #160\n", "NetBSD 3.0 (GENERIC) #0\n"])
 def test_a_relative(mirbsd_dump_factory: Any, version: str) -> None:
     """OpenBSD's dumps are made like MirBSD's: the version text tells. A port of NetBSD's with such names is refused."""
     dump = mirbsd_dump_factory()
     with pykvm.Kvm(dump.core, dump.kernel, writable=True) as kd:
         own = kd.read_cstr(kd.symbol("version"))
         kd.write(kd.symbol("version"), version.encode().ljust(len(own) + 1, b"\0"))
+        kd.write(kd.symbol("osrelease"), version.split()[1].encode() + b"\0")
     dump.kernel.write_bytes(dump.kernel.read_bytes().replace(own, version.encode().ljust(len(own), b"\0")))
     if version.startswith("NetBSD"):
         with pytest.raises(pykvm.FormatError, match=r"is of 'NetBSD 3\.0 .*', which is no MirBSD"):
