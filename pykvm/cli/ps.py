@@ -55,18 +55,19 @@ def clock(seconds: float | None) -> str | None:
 
 
 def _cputime(row: Row) -> str | None:
-    p = row.p
-    return None if p.utime is None or p.stime is None else clock(p.utime + p.stime)
+    user, system = row.p.utime, row.p.stime
+    return None if user is None or system is None else clock(user + system)
 
 
 def state(row: Row) -> str | None:
     """The letter and ps(1)'s additions: < raised, N lowered priority, s session leader, + in the foreground."""
-    p = row.p
-    if row.runs.stat is None:
+    p, letter = row.p, row.runs.stat
+    if letter is None:
         return None
-    nice = "" if not p.nice else "<" if p.nice < 0 else "N"
-    leader = "s" if p.pid and p.pid == p.sid else ""
-    return f"{row.runs.stat}{nice}{leader}{'+' if p.tpgid and p.tpgid == p.pgid else ''}"
+    raised, pid, front = p.nice, p.pid, p.tpgid
+    nice = "" if not raised else "<" if raised < 0 else "N"
+    leader = "s" if pid and pid == p.sid else ""
+    return f"{letter}{nice}{leader}{'+' if front and front == p.pgid else ''}"
 
 
 def _hex(value: int | None) -> str | None:
