@@ -319,3 +319,13 @@ def test_records_are_copied(mirbsd_dump: Any) -> None:
     with pykvm.Kvm(mirbsd_dump.core, mirbsd_dump.kernel) as kd:
         p = kd.processes()[0]
         assert copy.copy(p).pid == p.pid
+
+
+@pytest.mark.parametrize(("there", "why"), [(b"", "there is nothing at 0x"), (b"\x84\xf7junk", r"there is '\\udc84")])
+def test_no_version_of_its_own(mirbsd_dump_factory: Any, there: bytes, why: str) -> None:
+    """Where the kernel file has its version there is none in memory: it is not the dump's."""
+    dump = mirbsd_dump_factory()
+    with pykvm.Kvm(dump.core, dump.kernel, writable=True) as kd:
+        kd.write(kd.symbol("version"), there.ljust(16, b"\0"))
+    with pytest.raises(pykvm.FormatError, match=rf"^bad namelist: .* is not the kernel of .*: .*{why}"):
+        pykvm.Kvm(dump.core, dump.kernel)
